@@ -1,0 +1,114 @@
+// The engine: whoever holds the weights. Local (ONNX Runtime) or remote, one interface.
+// It speaks token ids; text belongs to text/, rewards to the algorithms.
+
+import type { Random } from "./random.ts";
+import type { StopReason } from "./task.ts";
+
+/** Ragged token ids are `[time]`. */
+export type TokenIds = Int32Array;
+
+export interface SampleOptions {
+  /** Completions per prompt (G). */
+  readonly group: number;
+  /** Most tokens of one completion, the stop token included. */
+  readonly maxTokens: number;
+  /** 0 is greedy (arg-max). */
+  readonly temperature: number;
+  /** Keep only the k most likely tokens; absent: all. */
+  readonly topK?: number;
+  /** Keep the smallest set of tokens whose probability reaches p; absent: all. */
+  readonly topP?: number;
+  /** Token ids that end a completion; the stop token is kept as its last token. */
+  readonly stop: readonly number[];
+  /** Stream of one completion; its draw at a position depends on nothing else. */
+  readonly random: (prompt: number, sample: number) => Random;
+}
+
+/** One sampled answer. */
+export interface Completion {
+  readonly tokens: TokenIds;
+  /** log softmax(logits / temperature) of each token, before top-k and top-p, nats `[time]`; at temperature 0: of the plain logits. */
+  readonly logProbs: Float32Array;
+  readonly stopReason: StopReason;
+}
+
+/** A prompt and what follows it, as one row of token ids. */
+export interface Sequence {
+  /** Prompt and completion `[time]`. */
+  readonly tokens: TokenIds;
+  /** Tokens of the prompt; the rest is the completion, and only it is scored or trained on. */
+  readonly promptLength: number;
+}
+
+/** A sequence with what a loss needs to know about its completion tokens. Arrays are `[completion time]`. */
+export interface Example extends Sequence {
+  /** 1 where a token counts; absent: everywhere. */
+  readonly mask?: Float32Array;
+  /** One number a completion (policy losses). */
+  readonly advantage?: number;
+  /** Log-probabilities when the batch was made; absent: this is the first pass (ratio 1). */
+  readonly old?: Float32Array;
+  /** Log-probabilities under the reference policy (for a KL term). */
+  readonly reference?: Float32Array;
+}
+
+/** How per-token losses become one number; normalised over the whole batch of one `accumulate` call. */
+export type Aggregation = "sequence-mean" | "token-mean";
+
+/** A loss is data, so that it can be written into a run's config and sent over a wire. */
+export type LossSpec =
+  | { readonly type: "cross-entropy"; readonly aggregation: Aggregation }
+  | {
+      readonly type: "policy-gradient";
+      readonly aggregation: Aggregation;
+      /** PPO clip of the ratio to [1 - low, 1 + high]; null: no clip. */
+      readonly clip: { readonly low: number; readonly high: number } | null;
+      /** Weight of the k3 estimate of KL(policy || reference); 0: no reference needed. */
+      readonly klBeta: number;
+      /** Temperature that divides the logits before the log-softmax. */
+      readonly temperature: number;
+    };
+
+export interface AccumulateResult {
+  readonly loss: number;
+  /** Under the policy that was trained `[sequence][completion time]`, nats. */
+  readonly logProbs: readonly Float32Array[];
+  /** Entropy of the policy at each completion token `[sequence][completion time]`, nats. */
+  readonly entropy: readonly Float32Array[];
+}
+
+export interface StepOptions {
+  readonly learningRate: number;
+}
+
+export interface StepResult {
+  /** Global L2 norm of the accumulated gradient before clipping. */
+  readonly gradientNorm: number;
+}
+
+export interface LogProbOptions {
+  readonly policy: "current" | "reference";
+  readonly temperature: number;
+}
+
+export interface Engine {
+  /** Tokens of the vocabulary; ids are below this. */
+  readonly vocabularySize: number;
+  /** Most tokens of a sequence. */
+  readonly contextLength: number;
+  /** Completions `[prompt][group]`. */
+  sample(prompts: readonly TokenIds[], options: SampleOptions): Promise<Completion[][]>;
+  /** Log-probabilities of completion tokens `[sequence][completion time]`, nats. */
+  logProbs(sequences: readonly Sequence[], options: LogProbOptions): Promise<Float32Array[]>;
+  /** Forward and backward; adds to the gradient. The engine cuts the batch into micro-batches; that never changes the sum. */
+  accumulate(batch: readonly Example[], loss: LossSpec): Promise<AccumulateResult>;
+  /** Optimiser step with the accumulated gradient, which is then cleared. */
+  step(options: StepOptions): Promise<StepResult>;
+  /** Makes the current weights the reference policy. */
+  freezeReference(): Promise<void>;
+  /** Writes weights, optimiser state and reference policy into an existing empty folder. */
+  save(directory: string): Promise<void>;
+  /** Reads what `save` wrote; the engine then continues bit for bit. */
+  load(directory: string): Promise<void>;
+  dispose(): void;
+}

@@ -1,0 +1,58 @@
+// A task: a pure description of a problem. No tensors, no clock, no disk.
+
+import type { z } from "zod";
+import type { Message } from "./messages.ts";
+import type { Random } from "./random.ts";
+
+/** Why a completion ended: a stop token, or the token limit. */
+export type StopReason = "stop" | "length";
+
+/** What a task scores: the text a model wrote, and why it ended. */
+export interface Output {
+  readonly text: string;
+  readonly stopReason: StopReason;
+}
+
+/** Named facts about one output. `null`: this scorer abstains; neither a zero nor an error. */
+export type Scores = Readonly<Record<string, number | null>>;
+
+/** The held-out part is decided by `splitKey`, so no training item is ever a test item. */
+export type Split = "train" | "test";
+
+/**
+ * A problem with a verifiable answer. Every method is pure: the same arguments give the same result.
+ * `Item` is plain data (JSON), so that it can be stored beside its samples.
+ */
+export interface Task<Item, Config> {
+  readonly name: string;
+  /** One line for `alidade list`. */
+  readonly summary: string;
+  /** Schema with defaults and help for every setting. */
+  readonly config: z.ZodType<Config>;
+  /** Every score name that `score` can return, with what it means. */
+  readonly scores: Readonly<Record<string, string>>;
+  /** Score (0 or 1) that evaluation reports as accuracy. */
+  readonly accuracy: string;
+  /** Strings that a tokenizer made for this task must keep whole. */
+  tokens?(config: Config): readonly string[];
+  make(random: Random, config: Config): Item;
+  /** What the model is shown. */
+  prompt(item: Item, config: Config): readonly Message[];
+  /** An output with full marks; supervised training uses it. May draw from `random` where several are right. */
+  gold(item: Item, config: Config, random: Random): string;
+  /** Facts about an output. Malformed output is a low score, never an exception; an exception is a bug of the scorer. */
+  score(item: Item, output: Output, config: Config): Scores;
+  /** Two items with one key are the same problem. */
+  key(item: Item): string;
+  /** Items with one split key stay in one split. Default: `key`. */
+  splitKey?(item: Item): string;
+  /** Difficulty level, for tables. */
+  level?(item: Item, config: Config): string;
+  /** Class of a wrong output ("hit wall", "too long", …), for tables; null when it is right. */
+  errorClass?(item: Item, output: Output, config: Config): string | null;
+}
+
+/** Gives a task literal its types. */
+export function defineTask<Item, Config>(task: Task<Item, Config>): Task<Item, Config> {
+  return task;
+}
