@@ -1,0 +1,61 @@
+// A system: one published paper with its task, scales, claims and training program.
+
+import type { z } from "zod";
+import type { Progress } from "../core/progress.ts";
+import type { Task } from "../core/task.ts";
+import type { RunDirectory } from "../run/run-directory.ts";
+
+export interface Paper {
+  readonly title: string;
+  readonly arxiv: string;
+  readonly code?: string;
+}
+
+/** A number from the paper, and the command of ours that stands beside it. */
+export interface Claim {
+  readonly metric: string;
+  readonly paper: string;
+  readonly source: string;
+}
+
+export interface Scale {
+  readonly summary: string;
+  /** What differs from the defaults of the settings schema (nested, partial). */
+  readonly settings: Readonly<Record<string, unknown>>;
+}
+
+export interface TrainContext<Config> {
+  readonly config: Config;
+  readonly seed: number;
+  /** Fresh, or positioned at its last checkpoint by a resume. */
+  readonly run: RunDirectory;
+  readonly progress: Progress;
+  /** Aborted by Ctrl-C: the stage finishes its step, writes a checkpoint and throws `Interrupted`. */
+  readonly signal: AbortSignal;
+}
+
+export interface EvaluateContext<Config> {
+  readonly config: Config;
+  readonly seed: number;
+  /** Folder in the Hugging Face layout (`config.json`, `model.safetensors`, `tokenizer.json`). */
+  readonly modelDirectory: string;
+  readonly count: number;
+  readonly progress: Progress;
+}
+
+export interface System<Config = unknown> {
+  readonly name: string;
+  readonly title: string;
+  readonly summary: string;
+  readonly paper: Paper;
+  /** Schema of the resolved config: every setting with default, range and help. */
+  readonly settings: z.ZodType<Config>;
+  readonly scales: Readonly<Record<string, Scale>>;
+  readonly stages: readonly string[];
+  readonly claims: readonly Claim[];
+  readonly task: Task<unknown, unknown>;
+  /** Trains from where the run directory stands; returns a JSON summary for `--json`. */
+  train(context: TrainContext<Config>): Promise<Readonly<Record<string, unknown>>>;
+  /** Evaluates a saved model; returns a JSON summary. */
+  evaluate(context: EvaluateContext<Config>): Promise<Readonly<Record<string, unknown>>>;
+}
