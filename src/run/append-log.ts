@@ -1,0 +1,93 @@
+// A file of JSON lines that only grows. Whole lines are appended synchronously, so a process that is
+// killed leaves at most one half line, at the end; readers skip it and a resume cuts it off.
+
+import { closeSync, existsSync, fstatSync, fsyncSync, ftruncateSync, mkdirSync } from "node:fs";
+import { openSync, readFileSync, writeSync } from "node:fs";
+import { dirname } from "node:path";
+import { DataError, RunError } from "../core/errors.ts";
+
+const nonFinite: Readonly<Record<string, number>> = {
+  NaN: Number.NaN,
+  Infinity: Infinity,
+  "-Infinity": -Infinity,
+};
+
+function toJson(_key: string, value: unknown): unknown {
+  if (typeof value === "number" && !Number.isFinite(value)) return String(value);
+  // Nine significant digits carry every float32 exactly.
+  if (value instanceof Float32Array)
+    return Array.from(value, (x) => (Number.isFinite(x) ? Number(x.toPrecision(9)) : x));
+  if (ArrayBuffer.isView(value) && !(value instanceof DataView))
+    return Array.from(value as unknown as ArrayLike<number>);
+  return value;
+}
+
+/**
+ * One record as one line of JSON. JSON has no NaN and no infinities: they are written as the strings
+ * "NaN", "Infinity" and "-Infinity", never as null. Typed arrays become plain arrays.
+ */
+export function jsonLine(record: object): string {
+  return `${JSON.stringify(record, toJson)}\n`;
+}
+
+/** The number that a stored value stands for (see `jsonLine`), or undefined when it is not a number. */
+export function storedNumber(value: unknown): number | undefined {
+  if (typeof value === "number") return value;
+  return typeof value === "string" ? nonFinite[value] : undefined;
+}
+
+/** The records of a file of JSON lines; none when it does not exist. A half-written last line is left out. */
+export function readJsonLines(path: string): unknown[] {
+  if (!existsSync(path)) return [];
+  const lines = readFileSync(path, "utf8").split("\n");
+  lines.pop(); // empty after a whole last line; otherwise the half line
+  return lines.map((line, index) => {
+    try {
+      return JSON.parse(line) as unknown;
+    } catch (cause) {
+      const where = `${path}:${index + 1}`;
+      throw new DataError({ where, expected: "a line of JSON", got: line.slice(0, 60), cause });
+    }
+  });
+}
+
+/** Writer of one append-only file. */
+export class AppendLog {
+  readonly path: string;
+  readonly #file: number;
+  #sizeBytes: number;
+
+  constructor(path: string) {
+    mkdirSync(dirname(path), { recursive: true });
+    this.path = path;
+    this.#file = openSync(path, "a");
+    this.#sizeBytes = fstatSync(this.#file).size;
+  }
+
+  /** Appends all records or none of them. */
+  append(records: readonly object[]): void {
+    const bytes = Buffer.from(records.map(jsonLine).join(""));
+    try {
+      for (let done = 0; done < bytes.length;) done += writeSync(this.#file, bytes, done);
+    } catch (cause) {
+      ftruncateSync(this.#file, this.#sizeBytes);
+      throw new RunError({
+        where: this.path,
+        expected: `room for ${bytes.length} more bytes`,
+        got: String(cause),
+        cause,
+      });
+    }
+    this.#sizeBytes += bytes.length;
+  }
+
+  /** Forces the file to the disk and returns its length. */
+  sync(): number {
+    fsyncSync(this.#file);
+    return this.#sizeBytes;
+  }
+
+  close(): void {
+    closeSync(this.#file);
+  }
+}

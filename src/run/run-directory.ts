@@ -1,0 +1,358 @@
+// The directory of a run (append-only, readable by anything):
+//
+//   run.json            system, scale, resolved config, seed, versions, revision, start, end, status
+//   metrics.jsonl       one line a step
+//   evaluations.jsonl   one line an evaluation
+//   samples/            one file of JSON lines a stage
+//   checkpoints/        the newest few; everything a bit-exact resume needs
+//   model/              the trained model
+//   lock                process that writes the run
+
+import { existsSync, mkdirSync, readdirSync, statSync, truncateSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { ConfigError, RunError } from "../core/errors.ts";
+import { AppendLog, readJsonLines, storedNumber } from "./append-log.ts";
+import { checkpointName, cleanFolder, listCheckpoints, pruneCheckpoints } from "./checkpoints.ts";
+import { writeFolder, writeStateFile } from "./checkpoints.ts";
+import type { Checkpoint, CheckpointState } from "./checkpoints.ts";
+import { lockHolder, releaseLock, takeLock } from "./lock.ts";
+import { currentRevision, currentVersions, readRunRecord, writeJsonFile } from "./run-record.ts";
+import type { RunRecord, RunStatus } from "./run-record.ts";
+
+export interface RunStart {
+  readonly system: string;
+  readonly scale: string;
+  /** The resolved config: plain JSON. */
+  readonly config: unknown;
+  readonly seed: number;
+  /** As given on the command line, for the reader. */
+  readonly overrides: readonly string[];
+}
+
+/** One line of metrics.jsonl; beside `step` and `stage` every value is a number. */
+export interface MetricsRecord {
+  readonly step: number;
+  readonly stage: string;
+  readonly [metric: string]: number | string;
+}
+
+/** One line of evaluations.jsonl, for example `{step, stage, task, split, count, correct, ci95}`. */
+export interface EvaluationRecord {
+  readonly step: number;
+  readonly task: string;
+  readonly split: string;
+  readonly count: number;
+  readonly [key: string]: unknown;
+}
+
+/** Where a resumed run stands: the state its last checkpoint recorded and the folder it wrote. */
+export interface ResumePosition {
+  readonly state: CheckpointState;
+  readonly directory: string;
+}
+
+const metricsFile = "metrics.jsonl";
+const evaluationsFile = "evaluations.jsonl";
+const diskFull: ReadonlySet<string | undefined> = new Set(["ENOSPC", "EDQUOT", "EFBIG"]);
+
+function freeAlternative(path: string): string {
+  for (let number = 2; ; number++) {
+    if (!existsSync(`${path}-${number}`)) return `${path}-${number}`;
+  }
+}
+
+function isDiskFull(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  return diskFull.has((error as NodeJS.ErrnoException).code) || isDiskFull(error.cause);
+}
+
+/** Milliseconds of a clock that never runs backwards; for `time/*` metrics. */
+export function now(): number {
+  return performance.now();
+}
+
+/** Reader and writer of one run. Reading needs no lock; `create` and `resume` take it. */
+export class RunDirectory {
+  readonly path: string;
+  #record: RunRecord;
+  readonly #logs = new Map<string, AppendLog>();
+  readonly #openedAt = now();
+  #isWriter = false;
+  #position: ResumePosition | null = null;
+  #ordinal = 0;
+
+  private constructor(path: string, record: RunRecord) {
+    this.path = path;
+    this.#record = record;
+  }
+
+  /** Starts a run in a new folder. Throws a ConfigError, and touches nothing, when the path exists. */
+  static create(path: string, start: RunStart): RunDirectory {
+    try {
+      mkdirSync(dirname(path), { recursive: true });
+      mkdirSync(path);
+    } catch (cause) {
+      if (!existsSync(path)) {
+        throw new ConfigError({
+          where: path,
+          expected: "a path for a new run",
+          got: String(cause),
+          cause,
+        });
+      }
+      const hint = `choose another one, for example ${freeAlternative(path)}`;
+      throw new ConfigError({
+        where: path,
+        expected: "a path that does not exist yet",
+        got: "an existing one",
+        hint,
+      });
+    }
+    const run = new RunDirectory(path, {
+      ...start,
+      overrides: [...start.overrides],
+      versions: currentVersions(),
+      revision: currentRevision(),
+      start: new Date().toISOString(),
+      resumed: [],
+      end: null,
+      status: "running",
+    });
+    run.#lock();
+    run.#writeRecord({});
+    return run;
+  }
+
+  /** Opens an existing run for reading; `resume` makes it writable. */
+  static open(path: string): RunDirectory {
+    return new RunDirectory(path, readRunRecord(path));
+  }
+
+  /** Content of run.json. */
+  get record(): RunRecord {
+    return this.#record;
+  }
+
+  /** Whether a living process (this one included) writes the run. */
+  get isActive(): boolean {
+    return lockHolder(this.#lockPath) !== null;
+  }
+
+  /** Folder of the trained model. */
+  get modelDirectory(): string {
+    return join(this.path, "model");
+  }
+
+  /** Milliseconds since this process created or opened the run. */
+  elapsedMs(): number {
+    return now() - this.#openedAt;
+  }
+
+  logMetrics(record: MetricsRecord): void {
+    this.#append(metricsFile, [record]);
+  }
+
+  logEvaluation(record: EvaluationRecord): void {
+    this.#append(evaluationsFile, [record]);
+  }
+
+  logSamples(stage: string, records: readonly object[]): void {
+    this.#append(join("samples", `${stage}.jsonl`), records);
+  }
+
+  /**
+   * Makes a checkpoint of everything a resume needs. `write` fills a folder with the weights and
+   * optimiser state; `state` is the rest, as plain JSON. Afterwards only the newest `keep` remain.
+   * On a failure the partial folder is removed and the older checkpoints are intact.
+   */
+  async saveCheckpoint(
+    state: CheckpointState,
+    write: (directory: string) => Promise<void>,
+    keep = 2,
+  ): Promise<string> {
+    this.#requireWriter();
+    const parent = this.#checkpoints;
+    const name = checkpointName(state);
+    const ordinal = this.#ordinal + 1;
+    let directory: string;
+    try {
+      directory = await writeFolder(parent, name, async (partial) => {
+        await write(partial);
+        writeStateFile(partial, { ordinal, logSizesBytes: this.#syncLogs(), state });
+      });
+    } catch (cause) {
+      throw this.#writeError(`checkpoint ${name}`, cause);
+    }
+    this.#ordinal = ordinal;
+    pruneCheckpoints(parent, Math.max(1, keep));
+    return directory;
+  }
+
+  /** Fills the model folder through `write`; it is replaced in one step. */
+  async saveModel(write: (directory: string) => Promise<void>): Promise<string> {
+    this.#requireWriter();
+    try {
+      return await writeFolder(this.path, "model", write);
+    } catch (cause) {
+      throw this.#writeError("model", cause);
+    }
+  }
+
+  /**
+   * Makes the run writable and puts it back to its newest complete checkpoint: half-written folders are
+   * deleted and every append-only file is cut to its length at that checkpoint. Null: there is none; the
+   * files are empty and the run starts again from its beginning. Called again, or on a run that was just
+   * created, it only returns the position.
+   */
+  resume(): ResumePosition | null {
+    if (this.#isWriter) return this.#position;
+    this.#lock();
+    try {
+      this.#position = this.#rewind();
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+    const resumed = [...this.#record.resumed, new Date().toISOString()];
+    this.#writeRecord({ status: "running", end: null, resumed });
+    return this.#position;
+  }
+
+  /** Names of the complete checkpoints, newest first. */
+  checkpointNames(): string[] {
+    return listCheckpoints(this.#checkpoints).map((checkpoint) => checkpoint.name);
+  }
+
+  /** Records how the run ended, closes its files and gives up the lock. */
+  finish(status: Exclude<RunStatus, "running">, summary?: Readonly<Record<string, unknown>>): void {
+    this.#requireWriter();
+    const changes = { status, end: new Date().toISOString() };
+    try {
+      this.#writeRecord(summary === undefined ? changes : { ...changes, summary: { ...summary } });
+    } finally {
+      this.close();
+    }
+  }
+
+  /** Closes the files and gives up the lock; the record stays as it is. */
+  close(): void {
+    for (const log of this.#logs.values()) log.close();
+    this.#logs.clear();
+    if (this.#isWriter) releaseLock(this.#lockPath);
+    this.#isWriter = false;
+  }
+
+  get #checkpoints(): string {
+    return join(this.path, "checkpoints");
+  }
+
+  get #lockPath(): string {
+    return join(this.path, "lock");
+  }
+
+  #lock(): void {
+    takeLock(this.#lockPath);
+    this.#isWriter = true;
+  }
+
+  #requireWriter(): void {
+    if (this.#isWriter) return;
+    throw new RunError({
+      where: this.path,
+      expected: "a run that is being written",
+      got: "one opened for reading",
+      hint: "call resume() first",
+    });
+  }
+
+  #writeRecord(changes: Partial<RunRecord>): void {
+    this.#record = { ...this.#record, ...changes };
+    writeJsonFile(join(this.path, "run.json"), this.#record);
+  }
+
+  #append(file: string, records: readonly object[]): void {
+    this.#requireWriter();
+    let log = this.#logs.get(file);
+    if (log === undefined) this.#logs.set(file, (log = new AppendLog(join(this.path, file))));
+    log.append(records);
+  }
+
+  /** Paths inside the run of the append-only files that exist. */
+  #logFiles(): string[] {
+    const samples = join(this.path, "samples");
+    const stages = existsSync(samples) ? readdirSync(samples) : [];
+    return [metricsFile, evaluationsFile, ...stages.map((name) => join("samples", name))].filter(
+      (file) => file.endsWith(".jsonl") && existsSync(join(this.path, file)),
+    );
+  }
+
+  /** Forces every append-only file to the disk; returns their lengths. */
+  #syncLogs(): Record<string, number> {
+    for (const log of this.#logs.values()) log.sync();
+    return Object.fromEntries(
+      this.#logFiles().map((file) => [file, statSync(join(this.path, file)).size]),
+    );
+  }
+
+  #rewind(): ResumePosition | null {
+    cleanFolder(this.#checkpoints);
+    cleanFolder(this.path);
+    const newest = listCheckpoints(this.#checkpoints)[0];
+    this.#cutLogs(newest);
+    this.#ordinal = newest?.ordinal ?? 0;
+    return newest === undefined ? null : { state: newest.state, directory: newest.directory };
+  }
+
+  #cutLogs(checkpoint: Checkpoint | undefined): void {
+    const sizes = checkpoint?.logSizesBytes ?? {};
+    for (const file of new Set([...this.#logFiles(), ...Object.keys(sizes)])) {
+      const path = join(this.path, file);
+      const keptBytes = sizes[file] ?? 0;
+      const sizeBytes = existsSync(path) ? statSync(path).size : 0;
+      if (sizeBytes < keptBytes) {
+        throw new RunError({
+          where: path,
+          expected: `at least the ${keptBytes} bytes that checkpoint ${checkpoint?.name} recorded`,
+          got: `${sizeBytes}`,
+        });
+      }
+      if (sizeBytes > keptBytes) truncateSync(path, keptBytes);
+    }
+  }
+
+  #writeError(what: string, cause: unknown): RunError {
+    const good = this.checkpointNames()[0];
+    const again = `alidade resume ${this.path}`;
+    return new RunError({
+      where: `${this.path}: ${what}`,
+      expected: isDiskFull(cause) ? `room on the disk for the ${what}` : "to write it",
+      got: cause instanceof Error ? cause.message : String(cause),
+      hint:
+        good === undefined
+          ? `no checkpoint is complete yet; ${again} starts from the beginning`
+          : `checkpoint ${good} is intact; continue from it with: ${again}`,
+      cause,
+    });
+  }
+}
+
+/** The metrics of a run, in order; non-finite numbers come back as numbers. */
+export function readMetrics(directory: string): MetricsRecord[] {
+  return readJsonLines(join(directory, metricsFile)).map((record) =>
+    Object.fromEntries(
+      Object.entries(record as MetricsRecord).map(([name, value]) => [
+        name,
+        name === "stage" ? value : (storedNumber(value) ?? value),
+      ]),
+    ),
+  ) as unknown as MetricsRecord[];
+}
+
+export function readEvaluations(directory: string): EvaluationRecord[] {
+  return readJsonLines(join(directory, evaluationsFile)) as EvaluationRecord[];
+}
+
+/** The stored samples of a stage, in order. */
+export function readSamples(directory: string, stage: string): Record<string, unknown>[] {
+  return readJsonLines(join(directory, "samples", `${stage}.jsonl`)) as Record<string, unknown>[];
+}
