@@ -8,7 +8,7 @@
 //   model/              the trained model
 //   lock                process that writes the run
 
-import { existsSync, mkdirSync, readdirSync, statSync, truncateSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, rmSync, statSync, truncateSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { ConfigError, RunError } from "../core/errors.ts";
 import { AppendLog, readJsonLines, storedNumber } from "./append-log.ts";
@@ -201,7 +201,7 @@ export class RunDirectory {
   /**
    * Makes the run writable and puts it back to its newest complete checkpoint: half-written folders are
    * deleted and every append-only file is cut to its length at that checkpoint. Null: there is none; the
-   * files are empty and the run starts again from its beginning. Called again, or on a run that was just
+   * files are gone and the run starts again from its beginning. Called again, or on a run that was just
    * created, it only returns the position.
    */
   resume(): ResumePosition | null {
@@ -280,7 +280,7 @@ export class RunDirectory {
   /** Paths inside the run of the append-only files that exist. */
   #logFiles(): string[] {
     const samples = join(this.path, "samples");
-    const stages = existsSync(samples) ? readdirSync(samples) : [];
+    const stages = existsSync(samples) ? readdirSync(samples).sort() : [];
     return [metricsFile, evaluationsFile, ...stages.map((name) => join("samples", name))].filter(
       (file) => file.endsWith(".jsonl") && existsSync(join(this.path, file)),
     );
@@ -316,7 +316,8 @@ export class RunDirectory {
           got: `${sizeBytes}`,
         });
       }
-      if (sizeBytes > keptBytes) truncateSync(path, keptBytes);
+      if (keptBytes === 0) rmSync(path, { force: true });
+      else if (sizeBytes > keptBytes) truncateSync(path, keptBytes);
     }
   }
 
