@@ -1,0 +1,445 @@
+// The engine on this machine: weights, gradient and optimiser state in flat blocks of memory, programs on ONNX Runtime.
+
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { z } from "zod";
+import type {
+  AccumulateResult,
+  Completion,
+  Engine,
+  Example,
+  LogProbOptions,
+  LossSpec,
+  SampleOptions,
+  Sequence,
+  StepOptions,
+  StepResult,
+  TokenIds,
+} from "../core/engine.ts";
+import { DataError, EngineError } from "../core/errors.ts";
+import type { Random } from "../core/random.ts";
+import { completionLength, tokenWeights } from "../losses/weights.ts";
+import { tokenDistribution, tokenLoss, type TokenDistribution } from "../losses/token-loss.ts";
+import {
+  decoderHidden,
+  decoderLogits,
+  decoderParameters,
+  type DecoderConfig,
+  type DecoderParameters,
+} from "../models/decoder.ts";
+import { readModel, writeModel } from "../models/hugging-face.ts";
+import { AdamW, type AdamWOptions } from "../nn/adamw.ts";
+import { mapTree, ParameterLayout } from "../nn/parameters.ts";
+import { readSafetensors, writeSafetensors } from "../nn/safetensors.ts";
+import {
+  add,
+  allocate,
+  compile,
+  gatherRows,
+  gradients,
+  input,
+  mul,
+  sum,
+  type Binding,
+  type Tensor,
+  type TensorData,
+} from "../tensor/index.ts";
+import { microBatches, type MicroBatch } from "./micro-batch.ts";
+import { Sampler } from "./sampler.ts";
+
+export interface LocalEngineOptions {
+  readonly optimiser: AdamWOptions;
+  /** About how many tokens a micro-batch holds; changes speed and memory, never the gradient. */
+  readonly microBatchTokens: number;
+  /** Most completions that are sampled at once. */
+  readonly maxSampleRows: number;
+}
+
+export const defaultEngineOptions: LocalEngineOptions = {
+  optimiser: { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0, clipNorm: 1 },
+  microBatchTokens: 4096,
+  maxSampleRows: 256,
+};
+
+type Policy = "current" | "reference";
+
+const positionSchema = z.object({ steps: z.int().nonnegative(), reference: z.boolean() });
+
+export class LocalEngine implements Engine {
+  readonly config: DecoderConfig;
+  readonly parameterCount: number;
+  readonly #layout: ParameterLayout;
+  readonly #symbols: DecoderParameters<Tensor>;
+  readonly #weights: Float32Array;
+  readonly #gradient: Float32Array;
+  readonly #options: LocalEngineOptions;
+  readonly #sampler: Sampler;
+  readonly #bindings = new Map<string, Binding>();
+  #optimiser: AdamW | undefined;
+  #reference: Float32Array | undefined;
+
+  constructor(config: DecoderConfig, options: Partial<LocalEngineOptions> = {}) {
+    this.config = config;
+    this.#options = { ...defaultEngineOptions, ...options };
+    const specs = decoderParameters(config);
+    this.#layout = new ParameterLayout(specs);
+    this.parameterCount = this.#layout.count;
+    this.#symbols = mapTree(specs, (spec) => input(spec.name, spec.shape));
+    this.#weights = this.#layout.allocate();
+    this.#gradient = this.#layout.allocate();
+    this.#sampler = new Sampler({
+      config,
+      symbols: this.#symbols,
+      weights: this.#layout.views(this.#weights),
+      maxRows: this.#options.maxSampleRows,
+    });
+  }
+
+  get vocabularySize(): number {
+    return this.config.vocabularySize;
+  }
+
+  get contextLength(): number {
+    return this.config.contextLength;
+  }
+
+  /** Fresh weights; the optimiser and the reference start over. */
+  initialise(random: Random): void {
+    this.#layout.initialise(this.#weights, random);
+    this.resetOptimiser();
+    this.#reference = undefined;
+    this.#dropBindings("reference");
+  }
+
+  /** A new stage: fresh optimiser state, possibly with other settings. */
+  resetOptimiser(options?: AdamWOptions): void {
+    this.#optimiser?.dispose();
+    this.#gradient.fill(0);
+    this.#optimiser = new AdamW(
+      this.#layout,
+      this.#weights,
+      this.#gradient,
+      options ?? this.#optimiser?.options ?? this.#options.optimiser,
+    );
+  }
+
+  /** A parameter's values by its name in a checkpoint; no copy. */
+  parameter(name: string): Float32Array {
+    return this.#layout.view(this.#weights, name);
+  }
+
+  /** The accumulated gradient of a parameter; no copy. */
+  gradient(name: string): Float32Array {
+    return this.#layout.view(this.#gradient, name);
+  }
+
+  get parameterNames(): readonly string[] {
+    return this.#layout.specs.map(({ name }) => name);
+  }
+
+  async sample(prompts: readonly TokenIds[], options: SampleOptions): Promise<Completion[][]> {
+    prompts.forEach((prompt, index) => {
+      this.#checkTokens(prompt, `sample: prompt ${index}`, options.maxTokens);
+    });
+    return this.#sampler.sample(prompts, options);
+  }
+
+  async logProbs(sequences: readonly Sequence[], options: LogProbOptions): Promise<Float32Array[]> {
+    this.#checkSequences(sequences, "logProbs");
+    const result: Float32Array[] = sequences.map((sequence) => new Float32Array(completionLength(sequence)));
+    for (const piece of microBatches(sequences, this.#options.microBatchTokens)) {
+      const binding = this.#forward(piece, options);
+      fillTokens(binding, sequences, piece);
+      await binding.run();
+      readRows(binding.floats("logProbs"), piece, (member) => result[member]!);
+    }
+    return result;
+  }
+
+  async accumulate(batch: readonly Example[], loss: LossSpec): Promise<AccumulateResult> {
+    this.#checkSequences(batch, "accumulate");
+    const weights = tokenWeights(batch, loss.type === "cross-entropy" ? loss.aggregation : loss.aggregation);
+    const logProbs = batch.map((example) => new Float32Array(completionLength(example)));
+    const entropy = batch.map((example) => new Float32Array(completionLength(example)));
+    let total = 0;
+    for (const piece of microBatches(batch, this.#options.microBatchTokens)) {
+      const binding = this.#training(piece, loss, usedArrays(batch, loss));
+      fillTokens(binding, batch, piece);
+      fillLossInputs(binding, batch, piece, weights);
+      await binding.run();
+      total += binding.floats("loss")[0]!;
+      readRows(binding.floats("logProbs"), piece, (member) => logProbs[member]!);
+      readRows(binding.floats("entropy"), piece, (member) => entropy[member]!);
+    }
+    return { loss: total, logProbs, entropy };
+  }
+
+  async step({ learningRate }: StepOptions): Promise<StepResult> {
+    if (this.#optimiser === undefined) this.resetOptimiser();
+    return { gradientNorm: this.#optimiser!.step(learningRate) };
+  }
+
+  async freezeReference(): Promise<void> {
+    this.#reference ??= this.#layout.allocate();
+    this.#reference.set(this.#weights);
+  }
+
+  async save(directory: string): Promise<void> {
+    const optimiser = this.#optimiser;
+    await writeModel(directory, this.config, this.#layout.views(this.#weights));
+    const flat = (data: Float32Array) => ({ shape: [data.length], data });
+    await writeSafetensors(join(directory, "training.safetensors"), {
+      ...(optimiser && { first: flat(optimiser.first), second: flat(optimiser.second) }),
+      ...(this.#reference && { reference: flat(this.#reference) }),
+    });
+    const position = { steps: optimiser?.steps ?? 0, reference: this.#reference !== undefined };
+    await writeFile(join(directory, "engine.json"), JSON.stringify(position));
+  }
+
+  async load(directory: string): Promise<void> {
+    await this.loadWeights(directory);
+    const position = positionSchema.parse(JSON.parse(await readFile(join(directory, "engine.json"), "utf8")));
+    const path = join(directory, "training.safetensors");
+    const state = await readSafetensors(path);
+    const restore = (name: string, target: Float32Array): void => {
+      const { data } = state.get(name) ?? { data: new Float32Array() };
+      if (data.length !== target.length) {
+        throw new DataError({ where: path, expected: `${target.length} numbers of ${name}`, got: String(data.length) });
+      }
+      target.set(data);
+    };
+    if (this.#optimiser === undefined) this.resetOptimiser();
+    this.#gradient.fill(0);
+    if (state.has("first")) {
+      restore("first", this.#optimiser!.first);
+      restore("second", this.#optimiser!.second);
+    }
+    this.#optimiser!.steps = position.steps;
+    if (position.reference) {
+      this.#reference ??= this.#layout.allocate();
+      restore("reference", this.#reference);
+    }
+  }
+
+  /** Weights alone, from a folder in the Hugging Face layout. */
+  async loadWeights(directory: string): Promise<void> {
+    const { weights } = await readModel(directory);
+    for (const { name, shape } of this.#layout.specs) {
+      const found = weights.get(name);
+      if (found === undefined || found.shape.join() !== shape.join()) {
+        throw new DataError({
+          where: join(directory, "model.safetensors"),
+          expected: `${name} of shape [${shape.join(", ")}]`,
+          got: found === undefined ? "none" : `[${found.shape.join(", ")}]`,
+        });
+      }
+      this.#layout.view(this.#weights, name).set(found.data);
+    }
+  }
+
+  dispose(): void {
+    this.#sampler.dispose();
+    this.#optimiser?.dispose();
+    this.#dropBindings("");
+  }
+
+  /** Compiled programs so far, by name; a long list means that shapes vary more than they should. */
+  get programs(): readonly string[] {
+    return [...this.#bindings.keys()];
+  }
+
+  #dropBindings(part: string): void {
+    for (const [key, binding] of this.#bindings) {
+      if (!key.includes(part)) continue;
+      binding.program.dispose();
+      this.#bindings.delete(key);
+    }
+  }
+
+  #checkTokens(tokens: TokenIds, where: string, room: number): void {
+    if (tokens.length === 0 || tokens.length + room > this.contextLength) {
+      throw new EngineError({
+        where,
+        expected: `1 to ${this.contextLength - room} tokens${room > 0 ? ` (context ${this.contextLength} less ${room} new ones)` : ""}`,
+        got: String(tokens.length),
+        hint: "raise model.contextLength",
+      });
+    }
+    const stranger = tokens.find((token) => token < 0 || token >= this.vocabularySize);
+    if (stranger !== undefined) {
+      throw new EngineError({ where, expected: `token ids in [0, ${this.vocabularySize})`, got: String(stranger) });
+    }
+  }
+
+  #checkSequences(batch: readonly Sequence[], where: string): void {
+    if (batch.length === 0) throw new EngineError({ where, expected: "at least one sequence", got: "none" });
+    batch.forEach(({ tokens, promptLength }, index) => {
+      this.#checkTokens(tokens, `${where}: sequence ${index}`, 0);
+      if (promptLength < 1 || promptLength > tokens.length) {
+        throw new EngineError({
+          where: `${where}: sequence ${index}`,
+          expected: `a prompt of 1 to ${tokens.length} tokens`,
+          got: String(promptLength),
+        });
+      }
+    });
+  }
+
+  #bound(key: string, make: () => Binding): Binding {
+    const found = this.#bindings.get(key);
+    if (found !== undefined) return found;
+    const binding = make();
+    this.#bindings.set(key, binding);
+    return binding;
+  }
+
+  #weightsOf(policy: Policy): Float32Array {
+    if (policy === "current") return this.#weights;
+    if (this.#reference === undefined) {
+      throw new EngineError({
+        where: "logProbs",
+        expected: "a frozen reference policy",
+        got: "none",
+        hint: "call freezeReference first",
+      });
+    }
+    return this.#reference;
+  }
+
+  #distribution({ rows, time, completionTime }: MicroBatch, temperature: number): TokenDistribution {
+    const tokens = input("tokens", [rows, time], "int32");
+    const scored = rows * completionTime;
+    const hidden = gatherRows(
+      decoderHidden(this.#symbols, tokens, this.config),
+      input("positions", [scored], "int32"),
+    ); // [scored, width]
+    return tokenDistribution(decoderLogits(this.#symbols, hidden), input("targets", [scored], "int32"), temperature);
+  }
+
+  #forward(piece: MicroBatch, { policy, temperature }: LogProbOptions): Binding {
+    const weights = this.#weightsOf(policy);
+    const key = `logProbs ${policy} ${shapeKey(piece)} temperature ${temperature}`;
+    return this.#bound(key, () => {
+      const { logProbs } = this.#distribution(piece, temperature);
+      return compile({ logProbs }, { name: key }).bind({ ...this.#layout.views(weights), ...tokenMemory(piece) });
+    });
+  }
+
+  #training(piece: MicroBatch, loss: LossSpec, arrays: readonly LossArray[]): Binding {
+    const key = `train ${shapeKey(piece)} ${JSON.stringify(loss)} ${arrays.join()}`;
+    return this.#bound(key, () => {
+      const scored = piece.rows * piece.completionTime;
+      const temperature = loss.type === "cross-entropy" ? 1 : loss.temperature;
+      const { logProbs, entropy } = this.#distribution(piece, temperature);
+      const extra = Object.fromEntries(arrays.map((name) => [name, input(name, [scored])]));
+      const inputs = { logProbs, ...extra } as Parameters<typeof tokenLoss>[1];
+      const total = sum(mul(tokenLoss(loss, inputs), input("weights", [scored])));
+      const { specs } = this.#layout;
+      const inPlace: Record<string, string> = {};
+      const outputs: Record<string, Tensor> = { loss: total, logProbs, entropy };
+      const parameters = parameterTensors(this.#symbols);
+      const slopes = gradients(
+        total,
+        specs.map(({ name }) => parameters.get(name)!),
+      );
+      specs.forEach(({ name, shape }, index) => {
+        outputs[`new gradient ${name}`] = add(input(`gradient ${name}`, shape), slopes[index]!);
+        inPlace[`new gradient ${name}`] = `gradient ${name}`;
+      });
+      return compile(outputs, { name: key, inPlace }).bind({
+        ...this.#layout.views(this.#weights),
+        ...this.#layout.views(this.#gradient, "gradient "),
+        ...tokenMemory(piece),
+        weights: allocate("float32", [scored]),
+        ...Object.fromEntries(arrays.map((name) => [name, allocate("float32", [scored])])),
+      });
+    });
+  }
+}
+
+type LossArray = "advantage" | "old" | "reference";
+
+/** Which arrays of the examples the loss reads; throws when one is missing. */
+function usedArrays(batch: readonly Example[], loss: LossSpec): LossArray[] {
+  if (loss.type === "cross-entropy") return [];
+  const needed: LossArray[] = ["advantage"];
+  if (batch.some((example) => example.old !== undefined)) needed.push("old");
+  if (loss.klBeta !== 0) needed.push("reference");
+  batch.forEach((example, index) => {
+    const missing = needed.find((name) => example[name] === undefined);
+    if (missing !== undefined) {
+      throw new EngineError({ where: `accumulate: sequence ${index}`, expected: `"${missing}" for this loss`, got: "none" });
+    }
+  });
+  return needed;
+}
+
+const shapeKey = ({ rows, time, completionTime }: MicroBatch): string => `${rows}x${time} scoring ${completionTime}`;
+
+function parameterTensors(symbols: DecoderParameters<Tensor>): Map<string, Tensor> {
+  const found = new Map<string, Tensor>();
+  const visit = (value: unknown): void => {
+    if (typeof value !== "object" || value === null) return;
+    if ("node" in value) {
+      const tensor = value as Tensor;
+      found.set(String(tensor.node.attributes["name"]), tensor);
+    } else Object.values(value).forEach(visit);
+  };
+  visit(symbols);
+  return found;
+}
+
+function tokenMemory({ rows, time, completionTime }: MicroBatch): Record<string, TensorData> {
+  return {
+    tokens: allocate("int32", [rows, time]),
+    positions: allocate("int32", [rows * completionTime]),
+    targets: allocate("int32", [rows * completionTime]),
+  };
+}
+
+/** Tokens, and for each completion token the position that predicts it. Padding predicts token 0 from position 0. */
+function fillTokens(binding: Binding, batch: readonly Sequence[], { members, time, completionTime }: MicroBatch): void {
+  const [tokens, positions, targets] = [binding.ints("tokens"), binding.ints("positions"), binding.ints("targets")];
+  tokens.fill(0);
+  positions.fill(0);
+  targets.fill(0);
+  members.forEach((member, row) => {
+    const { tokens: ids, promptLength } = batch[member]!;
+    tokens.set(ids, row * time);
+    for (let index = 0; index < ids.length - promptLength; index++) {
+      positions[row * completionTime + index] = row * time + promptLength + index - 1;
+      targets[row * completionTime + index] = ids[promptLength + index]!;
+    }
+  });
+}
+
+function fillLossInputs(
+  binding: Binding,
+  batch: readonly Example[],
+  { members, completionTime }: MicroBatch,
+  weights: readonly Float64Array[],
+): void {
+  const fill = (name: string, values: (member: number) => ArrayLike<number> | number): void => {
+    if (!(name in binding.memory)) return;
+    const target = binding.floats(name);
+    target.fill(0);
+    members.forEach((member, row) => {
+      const start = row * completionTime;
+      const value = values(member);
+      if (typeof value === "number") target.fill(value, start, start + completionTime);
+      else target.set(value, start);
+    });
+  };
+  fill("weights", (member) => weights[member]!);
+  fill("advantage", (member) => batch[member]!.advantage!);
+  fill("old", (member) => batch[member]!.old!);
+  fill("reference", (member) => batch[member]!.reference!);
+}
+
+/** Copies the rows of a rectangle back to the ragged arrays they belong to. */
+function readRows(values: Float32Array, { members, completionTime }: MicroBatch, target: (member: number) => Float32Array): void {
+  members.forEach((member, row) => {
+    const array = target(member);
+    array.set(values.subarray(row * completionTime, row * completionTime + array.length));
+  });
+}

@@ -1,0 +1,241 @@
+// The decoder family of Llama, Qwen2 and Qwen3: RMSNorm before attention and MLP, rotary positions, grouped heads, SwiGLU.
+// Three flags tell the families apart: bias on q/k/v (Qwen2), norm on q/k (Qwen3), tied embeddings.
+// Weights are [out, in] under the names of a Hugging Face checkpoint.
+
+import type { ParameterSpec } from "../nn/parameters.ts";
+import {
+  add,
+  cachedAttention,
+  constant,
+  gatherRows,
+  matmul,
+  mul,
+  reshape,
+  rmsNorm,
+  rotary,
+  scope,
+  silu,
+  softmax,
+  transpose,
+  type Tensor,
+} from "../tensor/index.ts";
+
+export interface DecoderConfig {
+  readonly vocabularySize: number;
+  readonly contextLength: number;
+  readonly width: number;
+  readonly layers: number;
+  readonly heads: number;
+  /** Heads of keys and values; each serves heads / kvHeads query heads. */
+  readonly kvHeads: number;
+  readonly headSize: number;
+  /** Width inside the MLP. */
+  readonly hiddenWidth: number;
+  readonly ropeTheta: number;
+  readonly normEpsilon: number;
+  readonly qkvBias: boolean;
+  readonly qkNorm: boolean;
+  readonly tiedEmbeddings: boolean;
+}
+
+interface Linear<Leaf> {
+  readonly weight: Leaf;
+  readonly bias?: Leaf;
+}
+
+interface DecoderLayer<Leaf> {
+  readonly attentionNorm: Leaf;
+  readonly query: Linear<Leaf>;
+  readonly key: Linear<Leaf>;
+  readonly value: Linear<Leaf>;
+  readonly output: Linear<Leaf>;
+  readonly queryNorm?: Leaf;
+  readonly keyNorm?: Leaf;
+  readonly mlpNorm: Leaf;
+  readonly gate: Linear<Leaf>;
+  readonly up: Linear<Leaf>;
+  readonly down: Linear<Leaf>;
+}
+
+export interface DecoderParameters<Leaf> {
+  readonly embedding: Leaf;
+  readonly layers: readonly DecoderLayer<Leaf>[];
+  readonly norm: Leaf;
+  readonly head?: Leaf;
+}
+
+/** Every parameter with its shape and initial values: normal(0, 0.02), projections into the residual stream smaller by sqrt(2 layers) (GPT-2). */
+export function decoderParameters(config: DecoderConfig): DecoderParameters<ParameterSpec> {
+  const { width, hiddenWidth, heads, kvHeads, headSize, layers, vocabularySize } = config;
+  const deviation = 0.02;
+  const matrix = (name: string, rows: number, columns: number, scale = 1): ParameterSpec => ({
+    name,
+    shape: [rows, columns],
+    init: { deviation: deviation * scale },
+    decay: true,
+  });
+  const vector = (name: string, length: number, init: "zeros" | "ones"): ParameterSpec => ({
+    name,
+    shape: [length],
+    init,
+    decay: false,
+  });
+  const residual = 1 / Math.sqrt(2 * layers);
+  const layer = (index: number) => {
+    const at = `model.layers.${index}`;
+    const projection = (name: string, rows: number) => ({
+      weight: matrix(`${at}.self_attn.${name}.weight`, rows, width),
+      ...(config.qkvBias && { bias: vector(`${at}.self_attn.${name}.bias`, rows, "zeros") }),
+    });
+    return {
+      attentionNorm: vector(`${at}.input_layernorm.weight`, width, "ones"),
+      query: projection("q_proj", heads * headSize),
+      key: projection("k_proj", kvHeads * headSize),
+      value: projection("v_proj", kvHeads * headSize),
+      output: { weight: matrix(`${at}.self_attn.o_proj.weight`, width, heads * headSize, residual) },
+      ...(config.qkNorm && {
+        queryNorm: vector(`${at}.self_attn.q_norm.weight`, headSize, "ones"),
+        keyNorm: vector(`${at}.self_attn.k_norm.weight`, headSize, "ones"),
+      }),
+      mlpNorm: vector(`${at}.post_attention_layernorm.weight`, width, "ones"),
+      gate: { weight: matrix(`${at}.mlp.gate_proj.weight`, hiddenWidth, width) },
+      up: { weight: matrix(`${at}.mlp.up_proj.weight`, hiddenWidth, width) },
+      down: { weight: matrix(`${at}.mlp.down_proj.weight`, width, hiddenWidth, residual) },
+    };
+  };
+  return {
+    embedding: matrix("model.embed_tokens.weight", vocabularySize, width),
+    layers: Array.from({ length: layers }, (_, index) => layer(index)),
+    norm: vector("model.norm.weight", width, "ones"),
+    ...(!config.tiedEmbeddings && { head: matrix("lm_head.weight", vocabularySize, width) }),
+  };
+}
+
+const linear = (x: Tensor, { weight, bias }: Linear<Tensor>): Tensor => {
+  const y = matmul(x, weight, { transposeB: true });
+  return bias === undefined ? y : add(y, bias);
+};
+
+/** Attention of one layer over its projections [tokens, heads · headSize]; returns [tokens, heads · headSize]. */
+type Attend = (layer: number, query: Tensor, key: Tensor, value: Tensor) => Tensor;
+
+function normalisedHeads(x: Tensor, scale: Tensor | undefined, config: DecoderConfig): Tensor {
+  if (scale === undefined) return x;
+  return reshape(rmsNorm(reshape(x, [-1, config.headSize]), scale, config.normEpsilon), x.shape);
+}
+
+/** Final hidden states [tokens, width] of embedded tokens [tokens, width]. */
+function blocks(parameters: DecoderParameters<Tensor>, embedded: Tensor, config: DecoderConfig, attend: Attend): Tensor {
+  let x = embedded;
+  parameters.layers.forEach((layer, index) =>
+    scope(`layer${index}`, () => {
+      x = scope("attention", () => {
+        const normed = rmsNorm(x, layer.attentionNorm, config.normEpsilon);
+        const query = normalisedHeads(linear(normed, layer.query), layer.queryNorm, config);
+        const key = normalisedHeads(linear(normed, layer.key), layer.keyNorm, config);
+        return add(x, linear(attend(index, query, key, linear(normed, layer.value)), layer.output));
+      });
+      x = scope("mlp", () => {
+        const normed = rmsNorm(x, layer.mlpNorm, config.normEpsilon);
+        return add(x, linear(mul(silu(linear(normed, layer.gate)), linear(normed, layer.up)), layer.down));
+      });
+    }),
+  );
+  return rmsNorm(x, parameters.norm, config.normEpsilon);
+}
+
+/** cos and sin of position · theta^(-2i / headSize), each [positions, headSize / 2]. */
+export function rotaryTables(config: DecoderConfig): readonly [Tensor, Tensor] {
+  const half = config.headSize / 2;
+  const shape = [config.contextLength, half];
+  const table = (wave: (angle: number) => number): Tensor =>
+    constant(
+      Float32Array.from({ length: config.contextLength * half }, (_, index) =>
+        wave(Math.floor(index / half) * config.ropeTheta ** (-(index % half) / half)),
+      ),
+      shape,
+    );
+  return [table(Math.cos), table(Math.sin)];
+}
+
+/** 0 on and below the diagonal, -1e9 above, repeated for the query heads of a group: [groups · time, time]. */
+function causalMask(groups: number, time: number): Tensor {
+  const values = Float32Array.from({ length: groups * time * time }, (_, index) =>
+    index % time > Math.floor(index / time) % time ? -1e9 : 0,
+  );
+  return constant(values, [groups * time, time]);
+}
+
+/**
+ * Hidden states [batch · time, width] of whole sequences; tokens int32 [batch, time], right-padded. Positions start at 0.
+ * Padding needs no mask: it comes after the tokens, and attention is causal.
+ */
+export function decoderHidden(parameters: DecoderParameters<Tensor>, tokens: Tensor, config: DecoderConfig): Tensor {
+  const [batch, time] = tokens.shape as [number, number];
+  const { heads, kvHeads, headSize } = config;
+  const groups = heads / kvHeads;
+  const [cosine, sine] = rotaryTables(config);
+  const mask = causalMask(groups, time);
+  const attend: Attend = (_layer, query, key, value) => {
+    const turned = (x: Tensor, count: number): Tensor =>
+      reshape(rotary(reshape(x, [batch, time, count * headSize]), cosine, sine), [batch, time, count, headSize]);
+    const perHead = (x: Tensor): Tensor => transpose(x, [0, 2, 1, 3]); // [batch, heads, time, headSize]
+    const q = reshape(perHead(turned(query, heads)), [batch, kvHeads, groups * time, headSize]);
+    const k = perHead(turned(key, kvHeads));
+    const v = perHead(reshape(value, [batch, time, kvHeads, headSize]));
+    const scores = matmul(q, k, { transposeB: true, scale: 1 / Math.sqrt(headSize) }); // [batch, kvHeads, groups · time, time]
+    const mixed = matmul(softmax(add(scores, mask)), v); // [batch, kvHeads, groups · time, headSize]
+    return reshape(perHead(reshape(mixed, [batch, heads, time, headSize])), [batch * time, heads * headSize]);
+  };
+  const embedded = gatherRows(parameters.embedding, reshape(tokens, [batch * time]));
+  return blocks(parameters, embedded, config, attend);
+}
+
+/** Logits [rows, vocabulary] of hidden states [rows, width]. */
+export function decoderLogits(parameters: DecoderParameters<Tensor>, hidden: Tensor): Tensor {
+  return scope("head", () => matmul(hidden, parameters.head ?? parameters.embedding, { transposeB: true }));
+}
+
+export interface CacheInputs {
+  /** One pair a layer, each [batch, kvHeads, capacity, headSize]. */
+  readonly caches: readonly { readonly keys: Tensor; readonly values: Tensor }[];
+  readonly lastPosition: Tensor;
+  readonly totalLength: Tensor;
+}
+
+/**
+ * Hidden states [batch · time, width] of new tokens int32 [batch, time] after what the caches hold, and the caches with the
+ * new tokens in them. time > 1 only on empty caches (a prompt).
+ */
+export function decoderCached(
+  parameters: DecoderParameters<Tensor>,
+  tokens: Tensor,
+  cache: CacheInputs,
+  config: DecoderConfig,
+): { hidden: Tensor; caches: { keys: Tensor; values: Tensor }[] } {
+  const [batch, time] = tokens.shape as [number, number];
+  const [cosine, sine] = rotaryTables(config);
+  const caches: { keys: Tensor; values: Tensor }[] = [];
+  const attend: Attend = (layer, query, key, value) => {
+    const rows = (x: Tensor): Tensor => reshape(x, [batch, time, -1]);
+    const { keys: keyCache, values: valueCache } = cache.caches[layer]!;
+    const [attended, keys, values] = cachedAttention(
+      {
+        query: rows(query),
+        key: rows(key),
+        value: rows(value),
+        keyCache,
+        valueCache,
+        lastPosition: cache.lastPosition,
+        totalLength: cache.totalLength,
+        cosine,
+        sine,
+      },
+      config.heads,
+    );
+    caches.push({ keys, values });
+    return reshape(attended, [batch * time, config.heads * config.headSize]);
+  };
+  const embedded = gatherRows(parameters.embedding, reshape(tokens, [batch * time]));
+  return { hidden: blocks(parameters, embedded, config, attend), caches };
+}

@@ -1,0 +1,70 @@
+// Matrix products. com.microsoft.FusedMatMul transposes and scales inside, so every gradient is again one product.
+
+import type { Operator } from "../operator.ts";
+import { apply, sameShape, shapeError, showShape, type Tensor } from "../tensor.ts";
+
+export interface MatmulOptions {
+  /** Use the transpose of the last two axes of a. */
+  readonly transposeA?: boolean;
+  /** Use the transpose of the last two axes of b. */
+  readonly transposeB?: boolean;
+  /** Factor on the result; default 1. */
+  readonly scale?: number;
+}
+
+interface Flags {
+  readonly transposeA: boolean;
+  readonly transposeB: boolean;
+  readonly scale: number;
+}
+
+const matmulOperator: Operator = {
+  name: "matmul",
+  type: ([a, b], attributes) => {
+    const { transposeA, transposeB } = attributes as unknown as Flags;
+    const rank = a!.shape.length;
+    const fail = (expected: string): never => {
+      throw shapeError("matmul", expected, [a!, b!], `transposeA ${transposeA}, transposeB ${transposeB}`);
+    };
+    if (a!.dtype !== "float32" || b!.dtype !== "float32") fail("two float32 tensors");
+    if (rank < 2 || b!.shape.length !== rank) fail("two tensors of the same rank, at least 2");
+    const [rows, inner] = transposeA ? [a!.shape.at(-1)!, a!.shape.at(-2)!] : [a!.shape.at(-2)!, a!.shape.at(-1)!];
+    const [innerB, columns] = transposeB ? [b!.shape.at(-1)!, b!.shape.at(-2)!] : [b!.shape.at(-2)!, b!.shape.at(-1)!];
+    const batch = a!.shape.slice(0, -2);
+    if (!sameShape(batch, b!.shape.slice(0, -2))) fail(`equal batch axes, here ${showShape(batch)}`);
+    if (inner !== innerB) fail(`equal inner extents, here ${inner} and ${innerB}`);
+    return [{ shape: [...batch, rows, columns], dtype: "float32" }];
+  },
+  lower: (emit, node, inputs) => {
+    const { transposeA, transposeB, scale } = node.attributes as unknown as Flags;
+    if (!transposeA && !transposeB && scale === 1) return emit.node("MatMul", inputs);
+    return emit.node(
+      "FusedMatMul",
+      inputs,
+      {
+        transA: { int: transposeA ? 1 : 0 },
+        transB: { int: transposeB ? 1 : 0 },
+        alpha: { float: scale },
+      },
+      { domain: "com.microsoft" },
+    );
+  },
+  gradient: ([dy], node) => {
+    const { transposeA: tA, transposeB: tB, scale } = node.attributes as unknown as Flags;
+    const [a, b] = [node.inputs[0]!, node.inputs[1]!];
+    return [
+      tA
+        ? matmul(b, dy!, { transposeA: tB, transposeB: true, scale })
+        : matmul(dy!, b, { transposeB: !tB, scale }),
+      tB
+        ? matmul(dy!, a, { transposeA: true, transposeB: tA, scale })
+        : matmul(a, dy!, { transposeA: !tA, scale }),
+    ];
+  },
+};
+
+/** scale · op(a) op(b) over the last two axes; leading axes are batch axes and must be equal. */
+export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor {
+  const { transposeA = false, transposeB = false, scale = 1 } = options;
+  return apply(matmulOperator, [a, b], { transposeA, transposeB, scale })[0]!;
+}

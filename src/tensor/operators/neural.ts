@@ -1,0 +1,163 @@
+// Fused operators of neural networks: normalisation, softmax, rotary positions, cached attention.
+
+import type { Operator } from "../operator.ts";
+import { apply, sameShape, shapeError, sizeOf, type Tensor } from "../tensor.ts";
+import { exp, mul, neg, sub } from "./elementwise.ts";
+import { matmul } from "./matmul.ts";
+import { sum } from "./reduce.ts";
+import { reshape } from "./shape.ts";
+
+const overLastAxis = { axis: { int: -1 } };
+
+const softmaxOperator: Operator = {
+  name: "softmax",
+  type: ([x]) => [x!],
+  lower: (emit, _node, inputs) => emit.node("Softmax", inputs, overLastAxis),
+  gradient: ([dy], node) => {
+    const y = node.outputs[0]!;
+    const weighted = mul(dy!, y);
+    return [sub(weighted, mul(y, sum(weighted, { axes: [-1], keepAxes: true })))];
+  },
+};
+
+/** Over the last axis. */
+export function softmax(x: Tensor): Tensor {
+  return apply(softmaxOperator, [x])[0]!;
+}
+
+const logSoftmaxOperator: Operator = {
+  name: "logSoftmax",
+  type: ([x]) => [x!],
+  lower: (emit, _node, inputs) => emit.node("LogSoftmax", inputs, overLastAxis),
+  gradient: ([dy], node) => [
+    sub(dy!, mul(exp(node.outputs[0]!), sum(dy!, { axes: [-1], keepAxes: true }))),
+  ],
+};
+
+/** Over the last axis. */
+export function logSoftmax(x: Tensor): Tensor {
+  return apply(logSoftmaxOperator, [x])[0]!;
+}
+
+const rmsNormOperator: Operator = {
+  name: "rmsNorm",
+  type: ([x, scale]) => {
+    if (!sameShape(scale!.shape, x!.shape.slice(-1))) {
+      throw shapeError("rmsNorm", "a scale of the extent of the last axis", [x!, scale!]);
+    }
+    return [x!, { shape: [...x!.shape.slice(0, -1), 1], dtype: "float32" }];
+  },
+  lower: (emit, node, inputs) => {
+    const epsilon = node.attributes["epsilon"] as number;
+    const [y, inverse] = emit.node(
+      "SimplifiedLayerNormalization",
+      inputs,
+      { axis: { int: -1 }, epsilon: { float: epsilon }, stash_type: { int: 1 } },
+      { outputs: 2 },
+    );
+    return [y!, inverse!];
+  },
+  gradient: ([dy], node) => {
+    // y = x r g with r = 1 / rms(x):  dx = r (dy g - xr mean(dy g xr)),  dg = sum over rows of dy xr.
+    const [x, scale] = [node.inputs[0]!, node.inputs[1]!];
+    const width = scale.shape[0]!;
+    const unit = mul(x, node.outputs[1]!); // [..., width]
+    const product = reshape(mul(dy!, unit), [-1, width]); // [rows, width]
+    const mean = matmul(product, reshape(scale, [width, 1]), { scale: 1 / width }); // [rows, 1]
+    const dx = mul(
+      sub(mul(dy!, scale), mul(unit, reshape(mean, [...x.shape.slice(0, -1), 1]))),
+      node.outputs[1]!,
+    );
+    return [dx, sum(product, { axes: [0] })];
+  },
+};
+
+/** x / sqrt(mean(x²) + epsilon) · scale over the last axis (Zhang and Sennrich, arXiv:1910.07467). */
+export function rmsNorm(x: Tensor, scale: Tensor, epsilon: number): Tensor {
+  return apply(rmsNormOperator, [x, scale], { epsilon })[0]!;
+}
+
+const rotaryOperator: Operator = {
+  name: "rotary",
+  type: ([x, cosine, sine]) => {
+    const [, time, width] = x!.shape;
+    const fits =
+      x!.shape.length === 3 &&
+      sameShape(cosine!.shape, sine!.shape) &&
+      cosine!.shape[0]! >= time! &&
+      width! % (2 * cosine!.shape[1]!) === 0;
+    if (!fits) throw shapeError("rotary", "x [batch, time, heads * 2n] and tables [at least time, n]", [x!, cosine!]);
+    return [x!];
+  },
+  lower: (emit, _node, [x, cosine, sine]) =>
+    emit.node("RotaryEmbedding", [x!, emit.int64([0]), cosine!, sine!], {}, { domain: "com.microsoft" }),
+  gradient: ([dy], node) => {
+    const [, cosine, sine] = node.inputs;
+    return [rotary(dy!, cosine!, neg(sine!)), undefined, undefined];
+  },
+};
+
+/**
+ * Rotary positions 0, 1, … along time, halves split (Su et al., arXiv:2104.09864, in the layout of Llama and Qwen).
+ * x [batch, time, heads · headSize], tables [positions, headSize / 2].
+ */
+export function rotary(x: Tensor, cosine: Tensor, sine: Tensor): Tensor {
+  return apply(rotaryOperator, [x, cosine, sine])[0]!;
+}
+
+export interface CachedAttentionInputs {
+  /** [batch, time, heads · headSize], before rotary positions. */
+  readonly query: Tensor;
+  /** [batch, time, kvHeads · headSize]. */
+  readonly key: Tensor;
+  readonly value: Tensor;
+  /** [batch, kvHeads, capacity, headSize]. */
+  readonly keyCache: Tensor;
+  readonly valueCache: Tensor;
+  /** Position of each row's last token, int32 [batch]. */
+  readonly lastPosition: Tensor;
+  /** Largest length of a row after this call, int32 [1]. */
+  readonly totalLength: Tensor;
+  readonly cosine: Tensor;
+  readonly sine: Tensor;
+}
+
+const cachedAttentionOperator: Operator = {
+  name: "cachedAttention",
+  type: ([query, key, , keyCache, valueCache, lastPosition], { heads }) => {
+    const [batch, kvHeads, , headSize] = keyCache!.shape;
+    const fits =
+      query!.shape.length === 3 &&
+      query!.shape[0] === batch &&
+      query!.shape[2] === (heads as number) * headSize! &&
+      key!.shape[2] === kvHeads! * headSize! &&
+      sameShape(keyCache!.shape, valueCache!.shape) &&
+      sizeOf(lastPosition!.shape) === batch;
+    if (!fits) throw shapeError("cachedAttention", "query, key and caches of one batch", [query!, key!, keyCache!]);
+    return [query!, keyCache!, valueCache!];
+  },
+  lower: (emit, node, inputs) =>
+    emit.node(
+      "GroupQueryAttention",
+      inputs,
+      {
+        num_heads: { int: node.attributes["heads"] as number },
+        kv_num_heads: { int: node.inputs[3]!.shape[1]! },
+        do_rotary: { int: 1 },
+      },
+      { domain: "com.microsoft", outputs: 3 },
+    ),
+  gradient: null,
+};
+
+/**
+ * Causal attention over a cache, with rotary positions inside; writes the new keys and values into the cache.
+ * Returns the attended values [batch, time, heads · headSize] and the two caches (alias them with their inputs).
+ * Rows are right-padded and may differ in length; no gradient.
+ */
+export function cachedAttention(inputs: CachedAttentionInputs, heads: number): readonly [Tensor, Tensor, Tensor] {
+  const { query, key, value, keyCache, valueCache, lastPosition, totalLength, cosine, sine } = inputs;
+  const list = [query, key, value, keyCache, valueCache, lastPosition, totalLength, cosine, sine];
+  const [attended, keys, values] = apply(cachedAttentionOperator, list, { heads });
+  return [attended!, keys!, values!];
+}

@@ -1,0 +1,193 @@
+// Compiles a graph into an ONNX Runtime session and runs it over memory that we own.
+
+import { EngineError, ShapeError } from "../core/errors.ts";
+import { ELEMENT_TYPE, encodeGraph, topologicalOrder, type NamedTensor } from "./onnx.ts";
+import { addressOf, ortLibrary, RunTables, type Pointer } from "./ort.ts";
+import { showType, sizeOf, type Dtype, type Node, type Shape, type Tensor } from "./tensor.ts";
+
+export type TensorData = Float32Array | Int32Array | BigInt64Array | Uint8Array;
+
+const ARRAYS = {
+  float32: Float32Array,
+  int32: Int32Array,
+  int64: BigInt64Array,
+  bool: Uint8Array,
+} as const satisfies Record<Dtype, unknown>;
+
+/** Zeroed memory that ONNX Runtime may hold on to: it starts at a cache line and never moves. */
+export function allocate(dtype: "float32", shape: Shape): Float32Array;
+export function allocate(dtype: "int32", shape: Shape): Int32Array;
+export function allocate(dtype: Dtype, shape: Shape): TensorData;
+export function allocate(dtype: Dtype, shape: Shape): TensorData {
+  const array = ARRAYS[dtype];
+  const count = sizeOf(shape);
+  const buffer = new ArrayBuffer(count * array.BYTES_PER_ELEMENT + 128);
+  const offset = Number((64n - (addressOf(new Uint8Array(buffer)) & 63n)) & 63n);
+  return new array(buffer, offset, count);
+}
+
+export interface CompileOptions {
+  /** Output name → input name whose memory it may overwrite. Refused where that would be a race. */
+  readonly inPlace?: Readonly<Record<string, string>>;
+  /** Prefix of a file for ONNX Runtime's profile (a JSON trace); written by `endProfile`. */
+  readonly profile?: string;
+  /** What the program is for; errors name it. */
+  readonly name?: string;
+}
+
+export type Bindings = Readonly<Record<string, TensorData>>;
+
+const sessions = new FinalizationRegistry<Pointer>((session) => ortLibrary().call("ReleaseSession", session));
+const values = new FinalizationRegistry<readonly Pointer[]>((list) => {
+  for (const value of list) ortLibrary().call("ReleaseValue", value);
+});
+
+/** A compiled graph. `bind` it to memory, then run the binding as often as needed. */
+export class Program implements Disposable {
+  readonly name: string;
+  readonly inputs: readonly NamedTensor[];
+  readonly outputs: readonly NamedTensor[];
+  readonly #inPlace: Readonly<Record<string, string>>;
+  #session: Pointer;
+
+  constructor(graph: Readonly<Record<string, Tensor>>, options: CompileOptions = {}) {
+    const { inPlace = {}, name = "program" } = options;
+    this.name = name;
+    this.#inPlace = inPlace;
+    for (const [output, inputName] of Object.entries(inPlace)) checkInPlace(name, graph, output, inputName);
+    const encoded = encodeGraph(graph);
+    this.inputs = encoded.inputs;
+    this.outputs = encoded.outputs;
+    this.#session = ortLibrary().createSession(encoded.bytes, options.profile);
+    sessions.register(this, this.#session, this);
+  }
+
+  /**
+   * Ties names to memory once. Inputs must be given; outputs that are not given get memory of their own
+   * (in-place ones that of their input).
+   */
+  bind(memory: Bindings): Binding {
+    this.session();
+    const bound: Record<string, TensorData> = {};
+    for (const { name, tensor } of this.inputs) bound[name] = this.#checked(name, tensor, memory[name]);
+    for (const { name, tensor } of this.outputs) {
+      const shared = this.#inPlace[name];
+      const given = memory[name] ?? (shared === undefined ? allocate(tensor.dtype, tensor.shape) : bound[shared]);
+      bound[name] = this.#checked(name, tensor, given);
+    }
+    const unknown = Object.keys(memory).find((name) => !(name in bound));
+    if (unknown !== undefined) {
+      const known = [...this.inputs, ...this.outputs].map(({ name }) => name).join(", ");
+      throw new EngineError({ where: `${this.name}.bind`, expected: `names among ${known}`, got: unknown });
+    }
+    return new Binding(this, bound);
+  }
+
+  session(): Pointer {
+    if (this.#session === 0n) {
+      throw new EngineError({ where: this.name, expected: "a program that is still alive", got: "a disposed one" });
+    }
+    return this.#session;
+  }
+
+  /** Writes ONNX Runtime's profile and returns the path of the trace. */
+  endProfile(): string {
+    return ortLibrary().endProfiling(this.session());
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#session === 0n) return;
+    sessions.unregister(this);
+    ortLibrary().call("ReleaseSession", this.#session);
+    this.#session = 0n;
+  }
+
+  dispose(): void {
+    this[Symbol.dispose]();
+  }
+
+  #checked(name: string, tensor: Tensor, data: TensorData | undefined): TensorData {
+    const expected = ARRAYS[tensor.dtype];
+    if (data instanceof expected && data.length === sizeOf(tensor.shape)) return data;
+    const got = data === undefined ? "nothing" : `${data.constructor.name} of ${data.length}`;
+    throw new ShapeError({
+      where: `${this.name}.bind: ${name}`,
+      expected: `${expected.name} of ${sizeOf(tensor.shape)} for ${showType(tensor)}`,
+      got,
+    });
+  }
+}
+
+/** A program with its memory. Keeps both alive; each run reads and writes whatever the memory holds then. */
+export class Binding {
+  readonly program: Program;
+  readonly memory: Readonly<Record<string, TensorData>>;
+  readonly #tables: RunTables;
+
+  constructor(program: Program, memory: Readonly<Record<string, TensorData>>) {
+    this.program = program;
+    this.memory = memory;
+    const made: Pointer[] = [];
+    const side = (list: readonly NamedTensor[]): (readonly [string, Pointer])[] =>
+      list.map(({ name, tensor }) => {
+        const data = memory[name]!;
+        const value = ortLibrary().createValue(addressOf(data), data.byteLength, tensor.shape, ELEMENT_TYPE[tensor.dtype]);
+        made.push(value);
+        return [name, value];
+      });
+    this.#tables = new RunTables(side(program.inputs), side(program.outputs));
+    values.register(this, made);
+  }
+
+  /** Runs on a worker thread; the event loop keeps turning. */
+  async run(): Promise<void> {
+    await ortLibrary().run(this.program.session(), this.#tables);
+  }
+
+  /** Runs on this thread: for programs of microseconds. */
+  runNow(): void {
+    ortLibrary().runNow(this.program.session(), this.#tables);
+  }
+
+  /** Float memory of an input or output. */
+  floats(name: string): Float32Array {
+    return this.memory[name] as Float32Array;
+  }
+
+  ints(name: string): Int32Array {
+    return this.memory[name] as Int32Array;
+  }
+}
+
+/** Operators that the runtime itself runs in place on a cache. */
+const IN_PLACE_OPERATORS = new Set(["cachedAttention"]);
+
+/**
+ * An output may overwrite an input only when the node that makes it reads that input element by element and every
+ * other reader of the input has run before (is an ancestor of that node).
+ */
+function checkInPlace(program: string, graph: Readonly<Record<string, Tensor>>, output: string, inputName: string): void {
+  const refuse = (got: string): never => {
+    throw new EngineError({ where: `${program}: ${output} in place of ${inputName}`, expected: "a safe overwrite", got });
+  };
+  const tensor = graph[output];
+  if (tensor === undefined) return refuse("no such output");
+  const maker = tensor.node;
+  const order = topologicalOrder(Object.values(graph));
+  const source = order.find((node) => node.operator.name === "input" && node.attributes["name"] === inputName);
+  if (source === undefined) return refuse("no such input");
+  const value = source.outputs[0]!;
+  if (showType(value) !== showType(tensor)) refuse(`${showType(tensor)} over ${showType(value)}`);
+  if (!maker.inputs.includes(value)) refuse(`${maker.operator.name} does not read the input itself`);
+  if (maker.operator.elementwise !== true && !IN_PLACE_OPERATORS.has(maker.operator.name)) {
+    refuse(`${maker.operator.name} is not element-wise`);
+  }
+  const before = new Set<Node>(topologicalOrder(maker.inputs));
+  const late = order.find((node) => node !== maker && node.inputs.includes(value) && !before.has(node));
+  if (late !== undefined) refuse(`${late.operator.name} (${late.label}) may read it later`);
+}
+
+/** Compiles named outputs into a program. */
+export function compile(graph: Readonly<Record<string, Tensor>>, options?: CompileOptions): Program {
+  return new Program(graph, options);
+}
