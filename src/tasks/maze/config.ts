@@ -1,6 +1,7 @@
 // Settings of the maze task.
 
 import { z } from "zod";
+import { mazeGenerators } from "./maze.ts";
 import { promptTemplates } from "./prompt.ts";
 import { searchOrders } from "./search.ts";
 import { traceKinds } from "./trace.ts";
@@ -8,6 +9,12 @@ import { traceKinds } from "./trace.ts";
 export const mazeConfig = z
   .object({
     size: z.int().min(2).max(10).default(5).describe("cells along one side of the maze"),
+    generator: z
+      .enum(mazeGenerators)
+      .default("dfs")
+      .describe(
+        "dfs (published: long corridors, few different trees on small grids) or uniform (every spanning tree alike, more junctions)",
+      ),
     trace: z
       .enum(traceKinds)
       .default("full")
@@ -47,22 +54,24 @@ export const mazeConfig = z
   })
   .check((context) => {
     const { size, trace, resetShare, minMoves, maxMoves, levels } = context.value;
-    const refuse = (path: string, message: string): void => {
-      context.issues.push({ code: "custom", path: [path], message, input: context.value });
+    // A message says what was expected; the settings resolver adds what came.
+    const refuse = (path: string, expected: string): void => {
+      context.issues.push({
+        code: "custom",
+        path: [path],
+        message: expected,
+        input: context.value,
+      });
     };
-    if (minMoves > maxMoves) {
-      refuse("minMoves", `expected at most maxMoves (${maxMoves}), got ${minMoves}`);
-    }
-    if (minMoves > size * size - 1) {
-      const longest = `${size * size - 1}, the longest path of a ${size}x${size} maze`;
-      refuse("minMoves", `expected at most ${longest}, got ${minMoves}`);
+    if (minMoves > maxMoves) refuse("minMoves", `at most maxMoves (${maxMoves})`);
+    const longest = size * size - 1;
+    if (minMoves > longest) {
+      refuse("minMoves", `at most ${longest}, the longest path of a ${size}x${size} maze`);
     }
     if (resetShare > 0 && trace !== "full" && trace !== "diff") {
-      refuse("resetShare", `expected 0 with the trace "${trace}", got ${resetShare}`);
+      refuse("resetShare", `0 with the trace "${trace}"`);
     }
-    if (levels !== null && levels[0] >= levels[1]) {
-      refuse("levels", `expected two rising numbers, got ${levels.join(", ")}`);
-    }
+    if (levels !== null && levels[0] >= levels[1]) refuse("levels", "two rising numbers");
   });
 
 export type MazeConfig = z.infer<typeof mazeConfig>;

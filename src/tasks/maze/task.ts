@@ -57,7 +57,7 @@ export function itemOf(maze: Maze): MazeItem {
 
 function make(random: Random, config: MazeConfig): MazeItem {
   for (let attempt = 0; attempt < attemptLimit; attempt++) {
-    const item = itemOf(generateMaze(random, config.size));
+    const item = itemOf(generateMaze(random, config.size, config.generator));
     if (item.moves.length >= config.minMoves && item.moves.length <= config.maxMoves) return item;
   }
   throw new ConfigError({
