@@ -2,7 +2,7 @@
 // killed leaves at most one half line, at the end; readers skip it and a resume cuts it off.
 
 import { closeSync, existsSync, fstatSync, fsyncSync, ftruncateSync, mkdirSync } from "node:fs";
-import { openSync, readFileSync, writeSync } from "node:fs";
+import { openSync, readFileSync, readSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
 import { DataError, RunError } from "../core/errors.ts";
 
@@ -49,6 +49,24 @@ export function readJsonLines(path: string): unknown[] {
       throw new DataError({ where, expected: "a line of JSON", got: line.slice(0, 60), cause });
     }
   });
+}
+
+/** The last `count` records, read from the last megabyte of the file only. */
+export function readLastJsonLines(path: string, count: number): unknown[] {
+  if (!existsSync(path)) return [];
+  const file = openSync(path, "r");
+  try {
+    const { size } = fstatSync(file);
+    const bytes = Buffer.alloc(Math.min(size, 1 << 20));
+    readSync(file, bytes, 0, bytes.length, size - bytes.length);
+    const lines = bytes
+      .toString("utf8")
+      .split("\n")
+      .slice(size > bytes.length ? 1 : 0, -1);
+    return lines.slice(-count).map((line) => JSON.parse(line) as unknown);
+  } finally {
+    closeSync(file);
+  }
 }
 
 /** Writer of one append-only file. */

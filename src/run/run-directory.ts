@@ -11,13 +11,17 @@
 import { existsSync, mkdirSync, readdirSync, rmSync, statSync, truncateSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { ConfigError, RunError } from "../core/errors.ts";
-import { AppendLog, readJsonLines, storedNumber } from "./append-log.ts";
+import { AppendLog } from "./append-log.ts";
 import { checkpointName, cleanFolder, listCheckpoints, pruneCheckpoints } from "./checkpoints.ts";
 import { writeFolder, writeStateFile } from "./checkpoints.ts";
 import type { Checkpoint, CheckpointState } from "./checkpoints.ts";
 import { lockHolder, releaseLock, takeLock } from "./lock.ts";
+import { type EvaluationRecord, evaluationsFile, type MetricsRecord } from "./records.ts";
+import { metricsFile, samplesFile } from "./records.ts";
 import { currentRevision, currentVersions, readRunRecord, writeJsonFile } from "./run-record.ts";
 import type { RunRecord, RunStatus } from "./run-record.ts";
+
+export * from "./records.ts";
 
 export interface RunStart {
   readonly system: string;
@@ -29,30 +33,12 @@ export interface RunStart {
   readonly overrides: readonly string[];
 }
 
-/** One line of metrics.jsonl; beside `step` and `stage` every value is a number. */
-export interface MetricsRecord {
-  readonly step: number;
-  readonly stage: string;
-  readonly [metric: string]: number | string;
-}
-
-/** One line of evaluations.jsonl, for example `{step, stage, task, split, count, correct, ci95}`. */
-export interface EvaluationRecord {
-  readonly step: number;
-  readonly task: string;
-  readonly split: string;
-  readonly count: number;
-  readonly [key: string]: unknown;
-}
-
 /** Where a resumed run stands: the state its last checkpoint recorded and the folder it wrote. */
 export interface ResumePosition {
   readonly state: CheckpointState;
   readonly directory: string;
 }
 
-const metricsFile = "metrics.jsonl";
-const evaluationsFile = "evaluations.jsonl";
 const diskFull: ReadonlySet<string | undefined> = new Set(["ENOSPC", "EDQUOT", "EFBIG"]);
 
 function freeAlternative(path: string): string {
@@ -157,7 +143,7 @@ export class RunDirectory {
   }
 
   logSamples(stage: string, records: readonly object[]): void {
-    this.#append(join("samples", `${stage}.jsonl`), records);
+    this.#append(samplesFile(stage), records);
   }
 
   /**
@@ -335,25 +321,4 @@ export class RunDirectory {
       cause,
     });
   }
-}
-
-/** The metrics of a run, in order; non-finite numbers come back as numbers. */
-export function readMetrics(directory: string): MetricsRecord[] {
-  return readJsonLines(join(directory, metricsFile)).map((record) =>
-    Object.fromEntries(
-      Object.entries(record as MetricsRecord).map(([name, value]) => [
-        name,
-        name === "stage" ? value : (storedNumber(value) ?? value),
-      ]),
-    ),
-  ) as unknown as MetricsRecord[];
-}
-
-export function readEvaluations(directory: string): EvaluationRecord[] {
-  return readJsonLines(join(directory, evaluationsFile)) as EvaluationRecord[];
-}
-
-/** The stored samples of a stage, in order. */
-export function readSamples(directory: string, stage: string): Record<string, unknown>[] {
-  return readJsonLines(join(directory, "samples", `${stage}.jsonl`)) as Record<string, unknown>[];
 }

@@ -7,7 +7,7 @@ import { arch, cpus, platform } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
-import { DataError } from "../core/errors.ts";
+import { ConfigError, DataError } from "../core/errors.ts";
 
 const packageDirectory = fileURLToPath(new URL("../..", import.meta.url));
 
@@ -94,7 +94,8 @@ export function readRunRecord(directory: string): RunRecord {
   try {
     text = readFileSync(path, "utf8");
   } catch (cause) {
-    throw fail("a run directory with a run.json", (cause as Error).message, cause);
+    const got = (cause as NodeJS.ErrnoException).code === "ENOENT" ? "no such file" : String(cause);
+    throw new ConfigError({ where: path, expected: "a run directory with a run.json", got, cause });
   }
   let value: unknown;
   try {
