@@ -118,10 +118,10 @@ const neighbours = (size: number, cell: number): number[] =>
 /**
  * Iterative randomised depth-first search, `gen_dfs` of maze-dataset (maze_dataset/generation/generators.py).
  * Makes long corridors, and only trees that such a search can leave behind: 88 of the 192 spanning
- * trees of 3x3, 3,820 of the 100,352 of 4x4.
+ * trees of 3x3, 3,820 of the 100,352 of 4x4, 453,164 of the 557,568,000 of 5x5.
  *
  * Differs from maze-dataset in: the search starts in any cell. There it never starts in the last row or column
- * (an exclusive bound taken for an inclusive one), which leaves 42 trees of 3x3 and 2,046 of 4x4.
+ * (an exclusive bound taken for an inclusive one), which leaves 42 trees of 3x3, 2,046 of 4x4 and 271,666 of 5x5.
  */
 function depthFirstTree(random: Random, size: number): Edge[] {
   const first = random.integer(size * size);

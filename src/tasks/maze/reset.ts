@@ -21,6 +21,11 @@ const messages = {
   several: { deadEnd: "This is a dead end.", wrongWay: "This leads away from the target." },
 } as const;
 
+/** Every message a trace of ours can hold; a tokenizer keeps them whole. */
+export const resetMessages: readonly string[] = Object.values(messages).flatMap((pair) =>
+  Object.values(pair),
+);
+
 interface Walk {
   readonly moves: readonly Direction[];
   /** Chance that steps drawn uniformly among the allowed ones give this walk. */

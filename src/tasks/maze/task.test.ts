@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { randomStream } from "../../core/random.ts";
@@ -306,7 +307,7 @@ test("10,000 changed gold messages: scores stay in range and no wrong answer get
   fc.assert(
     fc.property(
       fc.nat(),
-      fc.integer({ min: 2, max: 4 }),
+      fc.integer({ min: 2, max: 3 }),
       fc.constantFrom(...traceKinds),
       fc.array(change, { minLength: 1, maxLength: 3 }),
       (seed, size, trace, changes) => {
@@ -329,4 +330,15 @@ test("10,000 changed gold messages: scores stay in range and no wrong answer get
     ),
     { numRuns: 10_000 },
   );
+});
+
+test("the README shows what the task makes", () => {
+  const readme = readFileSync(new URL("README.md", import.meta.url), "utf8");
+  const shown = mazeTask.make(randomStream("readme", 3), configOf({ size: 3 }));
+  expect(readme).toContain(`\n${renderMaze(shown.maze)}\n`);
+  const diff = configOf({ trace: "diff", resetShare: 1 });
+  const [, attempts] = mazeTask.gold(shown, diff, randomStream("readme", "gold")).split("\n");
+  expect(readme).toContain(`\n${attempts}\n`);
+  const plain = mazeTask.gold(shown, configOf({ trace: "diff" }), randomStream(0));
+  expect(readme).toContain(`\n${plain}\n`);
 });

@@ -19,6 +19,7 @@ import {
 import { levelBounds, levelNames, type MazeConfig, mazeConfig } from "./config.ts";
 import {
   type Direction,
+  directions,
   generateMaze,
   type Maze,
   mazeKey,
@@ -28,7 +29,7 @@ import {
   treeKey,
 } from "./maze.ts";
 import { mazePrompt } from "./prompt.ts";
-import { wrongAttempts } from "./reset.ts";
+import { resetMessages, wrongAttempts } from "./reset.ts";
 import { renderSearch, searchMoves } from "./search.ts";
 import { mazeTokens, renderMoves } from "./text.ts";
 import { renderDiff, renderFull, renderResponse, traceFault } from "./trace.ts";
@@ -149,7 +150,7 @@ export const mazeTask = defineTask<MazeItem, MazeConfig>({
     "</think>",
     "RESET",
     // Words of a full trace, so that a step costs a handful of tokens beside its maze.
-    ...(config.trace === "full" ? ["Step ", ": Go ", "up", "down", "left", "right"] : []),
+    ...(config.trace === "full" ? ["Step ", ": Go ", ...directions, ...resetMessages] : []),
   ],
   make,
   prompt: (item, config) => [

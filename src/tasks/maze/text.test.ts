@@ -204,6 +204,6 @@ test("no mutation of a maze text or raw_token crashes a reader or passes as the 
         }
       },
     ),
-    { numRuns: 3000 },
+    { numRuns: 2000 },
   );
 });

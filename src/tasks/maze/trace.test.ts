@@ -235,7 +235,7 @@ describe("faults", () => {
           }
         },
       ),
-      { numRuns: 1500 },
+      { numRuns: 1000 },
     );
   });
 });
