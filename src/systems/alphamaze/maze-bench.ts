@@ -20,14 +20,14 @@ export interface MazeBenchRow {
 }
 
 /** Percentages, as published; intervals in percent too. */
-export interface Accuracy {
+interface Accuracy {
   readonly accuracy: number;
   readonly correct: number;
   readonly total: number;
   readonly interval: Interval;
 }
 
-export interface MazeBenchDetail {
+interface MazeBenchDetail {
   readonly level: string;
   readonly maze: string;
   readonly solution: string;

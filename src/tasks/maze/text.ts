@@ -18,7 +18,7 @@ import {
   wallBit,
 } from "./maze.ts";
 
-export const markers = [...directions, "blank", "origin", "target"] as const;
+const markers = [...directions, "blank", "origin", "target"] as const;
 export type Marker = (typeof markers)[number];
 
 /** A drawn grid: what a maze text or one picture of a trace says, before it is asked whether it makes sense. */

@@ -22,7 +22,7 @@ export interface Attempt {
 }
 
 /** A step as it was read. */
-export interface TraceStep {
+interface TraceStep {
   readonly direction: Direction;
   /** The coordinate token before the direction (`diff`, `search`), as it stands there. */
   readonly coordinate: string | null;
@@ -36,7 +36,7 @@ export interface ParsedAttempt {
 }
 
 /** The maze as drawn at a step: `cell` is where the walker stands before the move. */
-export function drawStep(maze: Maze, cell: number, direction: Direction): Cells {
+function drawStep(maze: Maze, cell: number, direction: Direction): Cells {
   const shown = maze.walls.map((_, other): Marker => {
     if (other === maze.origin && cell !== maze.origin) return "origin";
     if (other === maze.target) return "target";
@@ -84,7 +84,7 @@ const asDirection = (name: string | undefined): Direction | undefined =>
   directions.find((direction) => direction === name);
 
 /** Reads a `full` trace of a `size` x `size` maze. Any non-empty line between a maze row and RESET is a message. */
-export function parseFull(text: string, size: number, where = "trace"): ParsedAttempt[] {
+function parseFull(text: string, size: number, where = "trace"): ParsedAttempt[] {
   const lines = text.split("\n");
   const attempts: ParsedAttempt[] = [];
   let steps: TraceStep[] = [];
@@ -133,14 +133,14 @@ function parseSteps(text: string, where: string): TraceStep[] {
   return steps;
 }
 
-export function parseDiff(text: string, where = "trace"): ParsedAttempt[] {
+function parseDiff(text: string, where = "trace"): ParsedAttempt[] {
   return text.split("RESET").map((part, index) => {
     return { steps: parseSteps(part, `${where}, attempt ${index + 1}`), message: null };
   });
 }
 
 /** Reads a `search` trace: the walk (its last coordinate dropped) and the path, as two attempts. */
-export function parseSearch(text: string, where = "trace"): ParsedAttempt[] {
+function parseSearch(text: string, where = "trace"): ParsedAttempt[] {
   const lines = text.split("\n");
   const [walk, path] = lines;
   if (walk === undefined || path === undefined || lines.length > 2) {
