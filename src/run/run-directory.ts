@@ -195,12 +195,12 @@ export class RunDirectory {
     this.#lock();
     try {
       this.#position = this.#rewind();
+      const resumed = [...this.#record.resumed, new Date().toISOString()];
+      this.#writeRecord({ status: "running", end: null, resumed });
     } catch (error) {
       this.close();
       throw error;
     }
-    const resumed = [...this.#record.resumed, new Date().toISOString()];
-    this.#writeRecord({ status: "running", end: null, resumed });
     return this.#position;
   }
 
