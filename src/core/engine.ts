@@ -77,8 +77,15 @@ export interface AccumulateResult {
   readonly entropy: readonly Float32Array[];
 }
 
+/** AdamW with decoupled weight decay. */
 export interface StepOptions {
   readonly learningRate: number;
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly epsilon: number;
+  readonly weightDecay: number;
+  /** Largest global L2 norm of the gradient; Infinity: no clipping. */
+  readonly clipNorm: number;
 }
 
 export interface StepResult {
@@ -104,10 +111,14 @@ export interface Engine {
   accumulate(batch: readonly Example[], loss: LossSpec): Promise<AccumulateResult>;
   /** Optimiser step with the accumulated gradient, which is then cleared. */
   step(options: StepOptions): Promise<StepResult>;
+  /** Forgets the optimiser's moments and any accumulated gradient: a new stage begins. */
+  resetOptimiser(): Promise<void>;
   /** Makes the current weights the reference policy. */
   freezeReference(): Promise<void>;
   /** Writes weights, optimiser state and reference policy into an existing empty folder. */
   save(directory: string): Promise<void>;
+  /** Writes the weights alone, in the Hugging Face layout, into an existing folder. */
+  saveModel(directory: string): Promise<void>;
   /** Reads what `save` wrote; the engine then continues bit for bit. */
   load(directory: string): Promise<void>;
   dispose(): void;

@@ -51,20 +51,29 @@ export function nearestName(word: string, known: Iterable<string>): string | und
   let best: string | undefined;
   let bestDistance = Infinity;
   for (const name of known) {
-    const distance = name.startsWith(word) && word.length > 2 ? 1 : editDistance(word.toLowerCase(), name.toLowerCase());
+    const distance =
+      name.startsWith(word) && word.length > 2
+        ? 1
+        : editDistance(word.toLowerCase(), name.toLowerCase());
     if (distance < bestDistance) [best, bestDistance] = [name, distance];
   }
   return best !== undefined && bestDistance <= Math.max(2, best.length / 2) ? best : undefined;
 }
 
 /** Error for a name outside a known set; offers the nearest known one. */
-export function unknownName(where: string, kind: string, got: string, known: Iterable<string>): ConfigError {
+export function unknownName(
+  where: string,
+  kind: string,
+  got: string,
+  known: Iterable<string>,
+): ConfigError {
   const names = [...known];
   const near = nearestName(got, names);
   return new ConfigError({
     where,
     expected: `a known ${kind}`,
     got: JSON.stringify(got),
-    hint: near === undefined ? `known: ${names.join(", ")}` : `did you mean ${JSON.stringify(near)}?`,
+    hint:
+      near === undefined ? `known: ${names.join(", ")}` : `did you mean ${JSON.stringify(near)}?`,
   });
 }

@@ -55,7 +55,10 @@ export function philox4x32(counter: Uint32Array, key0: number, key1: number): vo
 }
 
 /** 64-bit hash of a name as two 32-bit words (two murmur-style lanes with a final avalanche). */
-export function hashKey(parts: readonly KeyPart[], start: readonly [number, number] = [0, 0]): [number, number] {
+export function hashKey(
+  parts: readonly KeyPart[],
+  start: readonly [number, number] = [0, 0],
+): [number, number] {
   let a = (start[0] ^ 0x9e3779b1) >>> 0;
   let b = (start[1] ^ 0x85ebca6b) >>> 0;
   for (const part of parts) {
@@ -92,7 +95,7 @@ class PhiloxStream implements Random {
     block[2] = axis;
     block[3] = 0;
     philox4x32(block, this.#key[0], this.#key[1]);
-    return ((block[0]! >>> 5) * 67108864 + (block[1]! >>> 6)) / 9007199254740992;
+    return ((block[0] >>> 5) * 67108864 + (block[1] >>> 6)) / 9007199254740992;
   }
 
   uniform(): number {
@@ -112,7 +115,8 @@ class PhiloxStream implements Random {
   }
 
   pick<T>(list: readonly T[]): T {
-    if (list.length === 0) throw new RangeError("random.pick: expected a non-empty list, got an empty one");
+    if (list.length === 0)
+      throw new RangeError("random.pick: expected a non-empty list, got an empty one");
     return list[this.integer(list.length)]!;
   }
 

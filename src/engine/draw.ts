@@ -17,7 +17,12 @@ function greedy(probabilities: Float32Array, start: number, size: number): numbe
 }
 
 /** Inverse of the distribution function at `uniform`, over tokens in id order. */
-function inverseSample(probabilities: Float32Array, start: number, size: number, uniform: number): number {
+function inverseSample(
+  probabilities: Float32Array,
+  start: number,
+  size: number,
+  uniform: number,
+): number {
   let total = 0;
   for (let token = 0; token < size; token++) total += probabilities[start + token]!;
   let remaining = uniform * total;

@@ -28,7 +28,7 @@ import {
   type DecoderParameters,
 } from "../models/decoder.ts";
 import { readModel, writeModel } from "../models/hugging-face.ts";
-import { AdamW, type AdamWOptions } from "../nn/adamw.ts";
+import { AdamW } from "../nn/adamw.ts";
 import { mapTree, ParameterLayout } from "../nn/parameters.ts";
 import { readSafetensors, writeSafetensors } from "../nn/safetensors.ts";
 import {
@@ -48,7 +48,6 @@ import { microBatches, type MicroBatch } from "./micro-batch.ts";
 import { Sampler } from "./sampler.ts";
 
 export interface LocalEngineOptions {
-  readonly optimiser: AdamWOptions;
   /** About how many tokens a micro-batch holds; changes speed and memory, never the gradient. */
   readonly microBatchTokens: number;
   /** Most completions that are sampled at once. */
@@ -56,7 +55,6 @@ export interface LocalEngineOptions {
 }
 
 export const defaultEngineOptions: LocalEngineOptions = {
-  optimiser: { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0, clipNorm: 1 },
   microBatchTokens: 4096,
   maxSampleRows: 256,
 };
@@ -75,7 +73,7 @@ export class LocalEngine implements Engine {
   readonly #options: LocalEngineOptions;
   readonly #sampler: Sampler;
   readonly #bindings = new Map<string, Binding>();
-  #optimiser: AdamW | undefined;
+  readonly #optimiser: AdamW;
   #reference: Float32Array | undefined;
 
   constructor(config: DecoderConfig, options: Partial<LocalEngineOptions> = {}) {
@@ -87,6 +85,7 @@ export class LocalEngine implements Engine {
     this.#symbols = mapTree(specs, (spec) => input(spec.name, spec.shape));
     this.#weights = this.#layout.allocate();
     this.#gradient = this.#layout.allocate();
+    this.#optimiser = new AdamW(this.#layout, this.#weights, this.#gradient);
     this.#sampler = new Sampler({
       config,
       symbols: this.#symbols,
@@ -106,21 +105,13 @@ export class LocalEngine implements Engine {
   /** Fresh weights; the optimiser and the reference start over. */
   initialise(random: Random): void {
     this.#layout.initialise(this.#weights, random);
-    this.resetOptimiser();
+    this.#optimiser.reset();
     this.#reference = undefined;
     this.#dropBindings("reference");
   }
 
-  /** A new stage: fresh optimiser state, possibly with other settings. */
-  resetOptimiser(options?: AdamWOptions): void {
-    this.#optimiser?.dispose();
-    this.#gradient.fill(0);
-    this.#optimiser = new AdamW(
-      this.#layout,
-      this.#weights,
-      this.#gradient,
-      options ?? this.#optimiser?.options ?? this.#options.optimiser,
-    );
+  async resetOptimiser(): Promise<void> {
+    this.#optimiser.reset();
   }
 
   /** A parameter's values by its name in a checkpoint; no copy. */
@@ -146,7 +137,9 @@ export class LocalEngine implements Engine {
 
   async logProbs(sequences: readonly Sequence[], options: LogProbOptions): Promise<Float32Array[]> {
     this.#checkSequences(sequences, "logProbs");
-    const result: Float32Array[] = sequences.map((sequence) => new Float32Array(completionLength(sequence)));
+    const result: Float32Array[] = sequences.map(
+      (sequence) => new Float32Array(completionLength(sequence)),
+    );
     for (const piece of microBatches(sequences, this.#options.microBatchTokens)) {
       const binding = this.#forward(piece, options);
       fillTokens(binding, sequences, piece);
@@ -158,7 +151,7 @@ export class LocalEngine implements Engine {
 
   async accumulate(batch: readonly Example[], loss: LossSpec): Promise<AccumulateResult> {
     this.#checkSequences(batch, "accumulate");
-    const weights = tokenWeights(batch, loss.type === "cross-entropy" ? loss.aggregation : loss.aggregation);
+    const weights = tokenWeights(batch, loss.aggregation);
     const logProbs = batch.map((example) => new Float32Array(completionLength(example)));
     const entropy = batch.map((example) => new Float32Array(completionLength(example)));
     let total = 0;
@@ -174,9 +167,8 @@ export class LocalEngine implements Engine {
     return { loss: total, logProbs, entropy };
   }
 
-  async step({ learningRate }: StepOptions): Promise<StepResult> {
-    if (this.#optimiser === undefined) this.resetOptimiser();
-    return { gradientNorm: this.#optimiser!.step(learningRate) };
+  async step(options: StepOptions): Promise<StepResult> {
+    return { gradientNorm: this.#optimiser.step(options) };
   }
 
   async freezeReference(): Promise<void> {
@@ -186,35 +178,43 @@ export class LocalEngine implements Engine {
 
   async save(directory: string): Promise<void> {
     const optimiser = this.#optimiser;
-    await writeModel(directory, this.config, this.#layout.views(this.#weights));
+    await this.saveModel(directory);
     const flat = (data: Float32Array) => ({ shape: [data.length], data });
     await writeSafetensors(join(directory, "training.safetensors"), {
-      ...(optimiser && { first: flat(optimiser.first), second: flat(optimiser.second) }),
+      first: flat(optimiser.first),
+      second: flat(optimiser.second),
       ...(this.#reference && { reference: flat(this.#reference) }),
     });
-    const position = { steps: optimiser?.steps ?? 0, reference: this.#reference !== undefined };
+    const position = { steps: optimiser.steps, reference: this.#reference !== undefined };
     await writeFile(join(directory, "engine.json"), JSON.stringify(position));
+  }
+
+  async saveModel(directory: string): Promise<void> {
+    await writeModel(directory, this.config, this.#layout.views(this.#weights));
   }
 
   async load(directory: string): Promise<void> {
     await this.loadWeights(directory);
-    const position = positionSchema.parse(JSON.parse(await readFile(join(directory, "engine.json"), "utf8")));
+    const position = positionSchema.parse(
+      JSON.parse(await readFile(join(directory, "engine.json"), "utf8")),
+    );
     const path = join(directory, "training.safetensors");
     const state = await readSafetensors(path);
     const restore = (name: string, target: Float32Array): void => {
       const { data } = state.get(name) ?? { data: new Float32Array() };
       if (data.length !== target.length) {
-        throw new DataError({ where: path, expected: `${target.length} numbers of ${name}`, got: String(data.length) });
+        throw new DataError({
+          where: path,
+          expected: `${target.length} numbers of ${name}`,
+          got: String(data.length),
+        });
       }
       target.set(data);
     };
-    if (this.#optimiser === undefined) this.resetOptimiser();
-    this.#gradient.fill(0);
-    if (state.has("first")) {
-      restore("first", this.#optimiser!.first);
-      restore("second", this.#optimiser!.second);
-    }
-    this.#optimiser!.steps = position.steps;
+    this.#optimiser.reset();
+    restore("first", this.#optimiser.first);
+    restore("second", this.#optimiser.second);
+    this.#optimiser.steps = position.steps;
     if (position.reference) {
       this.#reference ??= this.#layout.allocate();
       restore("reference", this.#reference);
@@ -239,7 +239,7 @@ export class LocalEngine implements Engine {
 
   dispose(): void {
     this.#sampler.dispose();
-    this.#optimiser?.dispose();
+    this.#optimiser.dispose();
     this.#dropBindings("");
   }
 
@@ -267,12 +267,17 @@ export class LocalEngine implements Engine {
     }
     const stranger = tokens.find((token) => token < 0 || token >= this.vocabularySize);
     if (stranger !== undefined) {
-      throw new EngineError({ where, expected: `token ids in [0, ${this.vocabularySize})`, got: String(stranger) });
+      throw new EngineError({
+        where,
+        expected: `token ids in [0, ${this.vocabularySize})`,
+        got: String(stranger),
+      });
     }
   }
 
   #checkSequences(batch: readonly Sequence[], where: string): void {
-    if (batch.length === 0) throw new EngineError({ where, expected: "at least one sequence", got: "none" });
+    if (batch.length === 0)
+      throw new EngineError({ where, expected: "at least one sequence", got: "none" });
     batch.forEach(({ tokens, promptLength }, index) => {
       this.#checkTokens(tokens, `${where}: sequence ${index}`, 0);
       if (promptLength < 1 || promptLength > tokens.length) {
@@ -306,14 +311,21 @@ export class LocalEngine implements Engine {
     return this.#reference;
   }
 
-  #distribution({ rows, time, completionTime }: MicroBatch, temperature: number): TokenDistribution {
+  #distribution(
+    { rows, time, completionTime }: MicroBatch,
+    temperature: number,
+  ): TokenDistribution {
     const tokens = input("tokens", [rows, time], "int32");
     const scored = rows * completionTime;
     const hidden = gatherRows(
       decoderHidden(this.#symbols, tokens, this.config),
       input("positions", [scored], "int32"),
     ); // [scored, width]
-    return tokenDistribution(decoderLogits(this.#symbols, hidden), input("targets", [scored], "int32"), temperature);
+    return tokenDistribution(
+      decoderLogits(this.#symbols, hidden),
+      input("targets", [scored], "int32"),
+      temperature,
+    );
   }
 
   #forward(piece: MicroBatch, { policy, temperature }: LogProbOptions): Binding {
@@ -321,7 +333,10 @@ export class LocalEngine implements Engine {
     const key = `logProbs ${policy} ${shapeKey(piece)} temperature ${temperature}`;
     return this.#bound(key, () => {
       const { logProbs } = this.#distribution(piece, temperature);
-      return compile({ logProbs }, { name: key }).bind({ ...this.#layout.views(weights), ...tokenMemory(piece) });
+      return compile({ logProbs }, { name: key }).bind({
+        ...this.#layout.views(weights),
+        ...tokenMemory(piece),
+      });
     });
   }
 
@@ -368,13 +383,18 @@ function usedArrays(batch: readonly Example[], loss: LossSpec): LossArray[] {
   batch.forEach((example, index) => {
     const missing = needed.find((name) => example[name] === undefined);
     if (missing !== undefined) {
-      throw new EngineError({ where: `accumulate: sequence ${index}`, expected: `"${missing}" for this loss`, got: "none" });
+      throw new EngineError({
+        where: `accumulate: sequence ${index}`,
+        expected: `"${missing}" for this loss`,
+        got: "none",
+      });
     }
   });
   return needed;
 }
 
-const shapeKey = ({ rows, time, completionTime }: MicroBatch): string => `${rows}x${time} scoring ${completionTime}`;
+const shapeKey = ({ rows, time, completionTime }: MicroBatch): string =>
+  `${rows}x${time} scoring ${completionTime}`;
 
 function parameterTensors(symbols: DecoderParameters<Tensor>): Map<string, Tensor> {
   const found = new Map<string, Tensor>();
@@ -398,8 +418,16 @@ function tokenMemory({ rows, time, completionTime }: MicroBatch): Record<string,
 }
 
 /** Tokens, and for each completion token the position that predicts it. Padding predicts token 0 from position 0. */
-function fillTokens(binding: Binding, batch: readonly Sequence[], { members, time, completionTime }: MicroBatch): void {
-  const [tokens, positions, targets] = [binding.ints("tokens"), binding.ints("positions"), binding.ints("targets")];
+function fillTokens(
+  binding: Binding,
+  batch: readonly Sequence[],
+  { members, time, completionTime }: MicroBatch,
+): void {
+  const [tokens, positions, targets] = [
+    binding.ints("tokens"),
+    binding.ints("positions"),
+    binding.ints("targets"),
+  ];
   tokens.fill(0);
   positions.fill(0);
   targets.fill(0);
@@ -437,7 +465,11 @@ function fillLossInputs(
 }
 
 /** Copies the rows of a rectangle back to the ragged arrays they belong to. */
-function readRows(values: Float32Array, { members, completionTime }: MicroBatch, target: (member: number) => Float32Array): void {
+function readRows(
+  values: Float32Array,
+  { members, completionTime }: MicroBatch,
+  target: (member: number) => Float32Array,
+): void {
   members.forEach((member, row) => {
     const array = target(member);
     array.set(values.subarray(row * completionTime, row * completionTime + array.length));

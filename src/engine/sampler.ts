@@ -4,8 +4,23 @@
 import type { Completion, SampleOptions, TokenIds } from "../core/engine.ts";
 import type { Random } from "../core/random.ts";
 import type { StopReason } from "../core/task.ts";
-import { decoderCached, decoderLogits, type DecoderConfig, type DecoderParameters } from "../models/decoder.ts";
-import { allocate, compile, gatherRows, input, mul, reshape, softmax, type Binding, type Tensor } from "../tensor/index.ts";
+import {
+  decoderCached,
+  decoderLogits,
+  type DecoderConfig,
+  type DecoderParameters,
+} from "../models/decoder.ts";
+import {
+  allocate,
+  compile,
+  gatherRows,
+  input,
+  mul,
+  reshape,
+  softmax,
+  type Binding,
+  type Tensor,
+} from "../tensor/index.ts";
 import { drawToken } from "./draw.ts";
 import { powerAbove } from "./micro-batch.ts";
 
@@ -54,7 +69,12 @@ export class Sampler {
     const result: Completion[][] = prompts.map(() => []);
     const atOnce = Math.max(1, Math.floor(this.#host.maxRows / options.group));
     for (let start = 0; start < prompts.length; start += atOnce) {
-      const rows = await this.#sampleSome(prompts, start, Math.min(prompts.length, start + atOnce), options);
+      const rows = await this.#sampleSome(
+        prompts,
+        start,
+        Math.min(prompts.length, start + atOnce),
+        options,
+      );
       for (const { row, stopReason } of rows) {
         result[row.prompt]![row.sample] = {
           tokens: Int32Array.from(row.tokens),
@@ -110,7 +130,14 @@ export class Sampler {
         length: prompt.length,
       })),
     );
-    rows = this.#draw(rows, prefill.floats("probabilities"), (row) => row.prompt - from, cache, options, finished);
+    rows = this.#draw(
+      rows,
+      prefill.floats("probabilities"),
+      (row) => row.prompt - from,
+      cache,
+      options,
+      finished,
+    );
     while (rows.length > 0) {
       const decode = this.#binding("decode", cache, rows.length, 1);
       const [tokens, lastPosition] = [decode.ints("tokens"), decode.ints("lastPosition")];
@@ -126,7 +153,14 @@ export class Sampler {
       decode.ints("totalLength")[0] = total;
       setTemperature(decode, options.temperature);
       await decode.run();
-      rows = this.#draw(rows, decode.floats("probabilities"), (_row, index) => index, cache, options, finished);
+      rows = this.#draw(
+        rows,
+        decode.floats("probabilities"),
+        (_row, index) => index,
+        cache,
+        options,
+        finished,
+      );
     }
     return finished;
   }
@@ -174,9 +208,14 @@ export class Sampler {
     const old = this.#cache;
     if (old !== undefined && old.rows >= wanted && old.capacity >= capacity) return old;
     this.dispose();
-    const grown = { rows: Math.max(wanted, old?.rows ?? 0), capacity: Math.max(capacity, old?.capacity ?? 0) };
+    const grown = {
+      rows: Math.max(wanted, old?.rows ?? 0),
+      capacity: Math.max(capacity, old?.capacity ?? 0),
+    };
     const rowSize = config.kvHeads * grown.capacity * config.headSize;
-    const blocks = Array.from({ length: config.layers * 2 }, () => allocate("float32", [grown.rows, rowSize]));
+    const blocks = Array.from({ length: config.layers * 2 }, () =>
+      allocate("float32", [grown.rows, rowSize]),
+    );
     this.#cache = { ...grown, rowSize, blocks };
     return this.#cache;
   }
@@ -212,7 +251,10 @@ export class Sampler {
       config,
     );
     const last = time === 1 ? hidden : gatherRows(hidden, input("lastRow", [rows], "int32"));
-    const logits = mul(decoderLogits(symbols, last), reshape(input("inverseTemperature", [1]), [1, 1]));
+    const logits = mul(
+      decoderLogits(symbols, last),
+      reshape(input("inverseTemperature", [1]), [1, 1]),
+    );
     const outputs: Record<string, Tensor> = { probabilities: softmax(logits) };
     const inPlace: Record<string, string> = {};
     const memory: Record<string, Float32Array | Int32Array> = {
@@ -259,12 +301,22 @@ function spreadRows(cache: Cache, prompts: number, group: number): void {
 }
 
 /** Copies the first `length` positions of a row. */
-function copyRow(cache: Cache, from: number, to: number, length: number, config: DecoderConfig): void {
+function copyRow(
+  cache: Cache,
+  from: number,
+  to: number,
+  length: number,
+  config: DecoderConfig,
+): void {
   const headSize = cache.capacity * config.headSize;
   for (const block of cache.blocks) {
     for (let head = 0; head < config.kvHeads; head++) {
       const start = from * cache.rowSize + head * headSize;
-      block.copyWithin(to * cache.rowSize + head * headSize, start, start + length * config.headSize);
+      block.copyWithin(
+        to * cache.rowSize + head * headSize,
+        start,
+        start + length * config.headSize,
+      );
     }
   }
 }

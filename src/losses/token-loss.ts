@@ -25,7 +25,11 @@ export interface TokenDistribution {
 }
 
 /** Log-probabilities of `targets` int32 [rows] under logits [rows, vocabulary] divided by a temperature. */
-export function tokenDistribution(logits: Tensor, targets: Tensor, temperature: number): TokenDistribution {
+export function tokenDistribution(
+  logits: Tensor,
+  targets: Tensor,
+  temperature: number,
+): TokenDistribution {
   const scaled = temperature === 1 ? logits : mul(logits, 1 / temperature);
   const logDistribution = logSoftmax(scaled); // [rows, vocabulary]
   const detached = stopGradient(logDistribution);
@@ -62,7 +66,10 @@ export function tokenLoss(spec: LossSpec, inputs: TokenLossInputs): Tensor {
   const policy =
     spec.clip === null
       ? plain
-      : maximum(plain, neg(mul(clamp(ratio, 1 - spec.clip.low, 1 + spec.clip.high), inputs.advantage)));
+      : maximum(
+          plain,
+          neg(mul(clamp(ratio, 1 - spec.clip.low, 1 + spec.clip.high), inputs.advantage)),
+        );
   if (spec.klBeta === 0 || inputs.reference === undefined) return policy;
   const difference = sub(inputs.reference, logProbs);
   const kl = sub(sub(exp(difference), difference), 1);

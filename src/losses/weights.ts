@@ -11,11 +11,16 @@ export const completionLength = (sequence: { tokens: Int32Array; promptLength: n
  * "token-mean": mask / tokens of the batch.
  */
 export function tokenWeights(batch: readonly Example[], aggregation: Aggregation): Float64Array[] {
-  const masks = batch.map((example) => example.mask ?? new Float32Array(completionLength(example)).fill(1));
+  const masks = batch.map(
+    (example) => example.mask ?? new Float32Array(completionLength(example)).fill(1),
+  );
   const counts = masks.map((mask) => mask.reduce((total, value) => total + value, 0));
   const all = counts.reduce((total, count) => total + count, 0);
   return masks.map((mask, index) => {
-    const divisor = aggregation === "sequence-mean" ? batch.length * Math.max(counts[index]!, 1) : Math.max(all, 1);
+    const divisor =
+      aggregation === "sequence-mean"
+        ? batch.length * Math.max(counts[index]!, 1)
+        : Math.max(all, 1);
     return Float64Array.from(mask, (value) => value / divisor);
   });
 }

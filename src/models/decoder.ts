@@ -92,7 +92,9 @@ export function decoderParameters(config: DecoderConfig): DecoderParameters<Para
       query: projection("q_proj", heads * headSize),
       key: projection("k_proj", kvHeads * headSize),
       value: projection("v_proj", kvHeads * headSize),
-      output: { weight: matrix(`${at}.self_attn.o_proj.weight`, width, heads * headSize, residual) },
+      output: {
+        weight: matrix(`${at}.self_attn.o_proj.weight`, width, heads * headSize, residual),
+      },
       ...(config.qkNorm && {
         queryNorm: vector(`${at}.self_attn.q_norm.weight`, headSize, "ones"),
         keyNorm: vector(`${at}.self_attn.k_norm.weight`, headSize, "ones"),
@@ -125,7 +127,12 @@ function normalisedHeads(x: Tensor, scale: Tensor | undefined, config: DecoderCo
 }
 
 /** Final hidden states [tokens, width] of embedded tokens [tokens, width]. */
-function blocks(parameters: DecoderParameters<Tensor>, embedded: Tensor, config: DecoderConfig, attend: Attend): Tensor {
+function blocks(
+  parameters: DecoderParameters<Tensor>,
+  embedded: Tensor,
+  config: DecoderConfig,
+  attend: Attend,
+): Tensor {
   let x = embedded;
   parameters.layers.forEach((layer, index) =>
     scope(`layer${index}`, () => {
@@ -137,7 +144,10 @@ function blocks(parameters: DecoderParameters<Tensor>, embedded: Tensor, config:
       });
       x = scope("mlp", () => {
         const normed = rmsNorm(x, layer.mlpNorm, config.normEpsilon);
-        return add(x, linear(mul(silu(linear(normed, layer.gate)), linear(normed, layer.up)), layer.down));
+        return add(
+          x,
+          linear(mul(silu(linear(normed, layer.gate)), linear(normed, layer.up)), layer.down),
+        );
       });
     }),
   );
@@ -170,7 +180,11 @@ function causalMask(groups: number, time: number): Tensor {
  * Hidden states [batch · time, width] of whole sequences; tokens int32 [batch, time], right-padded. Positions start at 0.
  * Padding needs no mask: it comes after the tokens, and attention is causal.
  */
-export function decoderHidden(parameters: DecoderParameters<Tensor>, tokens: Tensor, config: DecoderConfig): Tensor {
+export function decoderHidden(
+  parameters: DecoderParameters<Tensor>,
+  tokens: Tensor,
+  config: DecoderConfig,
+): Tensor {
   const [batch, time] = tokens.shape as [number, number];
   const { heads, kvHeads, headSize } = config;
   const groups = heads / kvHeads;
@@ -178,14 +192,22 @@ export function decoderHidden(parameters: DecoderParameters<Tensor>, tokens: Ten
   const mask = causalMask(groups, time);
   const attend: Attend = (_layer, query, key, value) => {
     const turned = (x: Tensor, count: number): Tensor =>
-      reshape(rotary(reshape(x, [batch, time, count * headSize]), cosine, sine), [batch, time, count, headSize]);
+      reshape(rotary(reshape(x, [batch, time, count * headSize]), cosine, sine), [
+        batch,
+        time,
+        count,
+        headSize,
+      ]);
     const perHead = (x: Tensor): Tensor => transpose(x, [0, 2, 1, 3]); // [batch, heads, time, headSize]
     const q = reshape(perHead(turned(query, heads)), [batch, kvHeads, groups * time, headSize]);
     const k = perHead(turned(key, kvHeads));
     const v = perHead(reshape(value, [batch, time, kvHeads, headSize]));
     const scores = matmul(q, k, { transposeB: true, scale: 1 / Math.sqrt(headSize) }); // [batch, kvHeads, groups · time, time]
     const mixed = matmul(softmax(add(scores, mask)), v); // [batch, kvHeads, groups · time, headSize]
-    return reshape(perHead(reshape(mixed, [batch, heads, time, headSize])), [batch * time, heads * headSize]);
+    return reshape(perHead(reshape(mixed, [batch, heads, time, headSize])), [
+      batch * time,
+      heads * headSize,
+    ]);
   };
   const embedded = gatherRows(parameters.embedding, reshape(tokens, [batch * time]));
   return blocks(parameters, embedded, config, attend);
@@ -193,7 +215,9 @@ export function decoderHidden(parameters: DecoderParameters<Tensor>, tokens: Ten
 
 /** Logits [rows, vocabulary] of hidden states [rows, width]. */
 export function decoderLogits(parameters: DecoderParameters<Tensor>, hidden: Tensor): Tensor {
-  return scope("head", () => matmul(hidden, parameters.head ?? parameters.embedding, { transposeB: true }));
+  return scope("head", () =>
+    matmul(hidden, parameters.head ?? parameters.embedding, { transposeB: true }),
+  );
 }
 
 export interface CacheInputs {

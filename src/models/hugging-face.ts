@@ -34,7 +34,8 @@ const configSchema = z.object({
   attention_bias: z.boolean().optional(),
 });
 
-const familyOf = (config: DecoderConfig): Family => (config.qkNorm ? "qwen3" : config.qkvBias ? "qwen2" : "llama");
+const familyOf = (config: DecoderConfig): Family =>
+  config.qkNorm ? "qwen3" : config.qkvBias ? "qwen2" : "llama";
 
 function toHuggingFace(config: DecoderConfig): Record<string, unknown> {
   const family = familyOf(config);
@@ -67,7 +68,13 @@ function fromHuggingFace(path: string, json: unknown): DecoderConfig {
     throw new DataError({
       where: path,
       expected: `a Llama, Qwen2 or Qwen3 config (${issue.path.join(".")}: ${issue.message})`,
-      got: JSON.stringify(issue.path.reduce<unknown>((value, key) => (value as Record<PropertyKey, unknown>)?.[key], json)) ?? "nothing",
+      got:
+        JSON.stringify(
+          issue.path.reduce<unknown>(
+            (value, key) => (value as Record<PropertyKey, unknown>)?.[key],
+            json,
+          ),
+        ) ?? "nothing",
     });
   }
   const config = parsed.data;
@@ -97,7 +104,9 @@ export async function writeModel(
   const json = (name: string, value: unknown): Promise<void> =>
     writeFile(join(directory, name), `${JSON.stringify(value, null, 2)}\n`);
   await json("config.json", toHuggingFace(config));
-  const tensors = leaves(decoderParameters(config)).map(({ name, shape }) => [name, { shape, data: views[name]! }] as const);
+  const tensors = leaves(decoderParameters(config)).map(
+    ({ name, shape }) => [name, { shape, data: views[name]! }] as const,
+  );
   await writeSafetensors(join(directory, "model.safetensors"), Object.fromEntries(tensors));
 }
 
@@ -108,13 +117,20 @@ export async function readModelConfig(directory: string): Promise<DecoderConfig>
   try {
     json = JSON.parse(await readFile(path, "utf8"));
   } catch (cause) {
-    throw new DataError({ where: path, expected: "a readable JSON file", got: (cause as Error).message, cause });
+    throw new DataError({
+      where: path,
+      expected: "a readable JSON file",
+      got: (cause as Error).message,
+      cause,
+    });
   }
   return fromHuggingFace(path, json);
 }
 
 /** Config and weights of a model folder. */
-export async function readModel(directory: string): Promise<{ config: DecoderConfig; weights: Map<string, NamedArray> }> {
+export async function readModel(
+  directory: string,
+): Promise<{ config: DecoderConfig; weights: Map<string, NamedArray> }> {
   return {
     config: await readModelConfig(directory),
     weights: await readSafetensors(join(directory, "model.safetensors")),

@@ -16,7 +16,9 @@ export interface ParameterSpec {
 }
 
 /** A nested plain object of specifications, and the same object with other leaves. */
-export type Mapped<T, Leaf> = T extends ParameterSpec ? Leaf : { readonly [Key in keyof T]: Mapped<T[Key], Leaf> };
+export type Mapped<T, Leaf> = T extends ParameterSpec
+  ? Leaf
+  : { readonly [Key in keyof T]: Mapped<T[Key], Leaf> };
 
 const isSpec = (value: unknown): value is ParameterSpec =>
   typeof value === "object" && value !== null && "shape" in value && "init" in value;
@@ -27,11 +29,16 @@ export function leaves(tree: object): ParameterSpec[] {
 }
 
 /** The same nested object with every specification replaced. */
-export function mapTree<T extends object, Leaf>(tree: T, replace: (spec: ParameterSpec) => Leaf): Mapped<T, Leaf> {
+export function mapTree<T extends object, Leaf>(
+  tree: T,
+  replace: (spec: ParameterSpec) => Leaf,
+): Mapped<T, Leaf> {
   const visit = (value: unknown): unknown => {
     if (isSpec(value)) return replace(value);
     if (Array.isArray(value)) return value.map(visit);
-    return Object.fromEntries(Object.entries(value as object).map(([key, child]) => [key, visit(child)]));
+    return Object.fromEntries(
+      Object.entries(value as object).map(([key, child]) => [key, visit(child)]),
+    );
   };
   return visit(tree) as Mapped<T, Leaf>;
 }
@@ -61,7 +68,8 @@ export class ParameterLayout {
     let start = 0;
     const place = (decay: boolean): number => {
       for (const spec of this.specs.filter((candidate) => candidate.decay === decay)) {
-        if (this.#places.has(spec.name)) throw new EngineError(`parameters: two are named ${spec.name}`);
+        if (this.#places.has(spec.name))
+          throw new EngineError(`parameters: two are named ${spec.name}`);
         this.#places.set(spec.name, { spec, start });
         start += Math.ceil(sizeOf(spec.shape) / 16) * 16; // each starts at a cache line
       }
@@ -85,7 +93,9 @@ export class ParameterLayout {
 
   /** Every parameter of a block by name. */
   views(block: Float32Array, prefix = ""): Record<string, Float32Array> {
-    return Object.fromEntries(this.specs.map(({ name }) => [prefix + name, this.view(block, name)]));
+    return Object.fromEntries(
+      this.specs.map(({ name }) => [prefix + name, this.view(block, name)]),
+    );
   }
 
   /** Fills a block with initial values; each parameter draws from a stream of its own name. */
@@ -96,7 +106,8 @@ export class ParameterLayout {
       else if (init === "ones") view.fill(1);
       else {
         const stream = random.fork(name);
-        for (let index = 0; index < view.length; index++) view[index] = stream.normal() * init.deviation;
+        for (let index = 0; index < view.length; index++)
+          view[index] = stream.normal() * init.deviation;
       }
     }
   }

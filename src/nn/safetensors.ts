@@ -17,7 +17,10 @@ const entrySchema = z.object({
   data_offsets: z.tuple([z.int().nonnegative(), z.int().nonnegative()]),
 });
 
-export async function writeSafetensors(path: string, tensors: Readonly<Record<string, NamedArray>>): Promise<void> {
+export async function writeSafetensors(
+  path: string,
+  tensors: Readonly<Record<string, NamedArray>>,
+): Promise<void> {
   let offset = 0;
   const header: Record<string, unknown> = { __metadata__: { format: "pt" } };
   for (const [name, { shape, data }] of Object.entries(tensors)) {
@@ -29,7 +32,9 @@ export async function writeSafetensors(path: string, tensors: Readonly<Record<st
   json.copy(padded);
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(padded.length));
-  const parts = Object.values(tensors).map(({ data }) => Buffer.from(data.buffer, data.byteOffset, data.byteLength));
+  const parts = Object.values(tensors).map(({ data }) =>
+    Buffer.from(data.buffer, data.byteOffset, data.byteLength),
+  );
   await writeFile(path, [length, padded, ...parts]);
 }
 
@@ -39,10 +44,13 @@ export async function readSafetensors(path: string): Promise<Map<string, NamedAr
   const fail = (expected: string, got: string, cause?: unknown): DataError =>
     new DataError({ where: path, expected, got, cause });
   const headerLength = bytes.length < 8 ? Infinity : Number(bytes.readBigUInt64LE(0));
-  if (headerLength > bytes.length - 8) throw fail("a safetensors header", `a file of ${bytes.length} bytes`);
+  if (headerLength > bytes.length - 8)
+    throw fail("a safetensors header", `a file of ${bytes.length} bytes`);
   let header: Record<string, unknown>;
   try {
-    header = z.record(z.string(), z.unknown()).parse(JSON.parse(bytes.toString("utf8", 8, 8 + headerLength)));
+    header = z
+      .record(z.string(), z.unknown())
+      .parse(JSON.parse(bytes.toString("utf8", 8, 8 + headerLength)));
   } catch (cause) {
     throw fail("a JSON header", "text that is not", cause);
   }
@@ -51,12 +59,16 @@ export async function readSafetensors(path: string): Promise<Map<string, NamedAr
   for (const [name, value] of Object.entries(header)) {
     if (name === "__metadata__") continue;
     const entry = entrySchema.safeParse(value);
-    if (!entry.success) throw fail(`dtype, shape and data_offsets for ${name}`, JSON.stringify(value));
+    if (!entry.success)
+      throw fail(`dtype, shape and data_offsets for ${name}`, JSON.stringify(value));
     const { dtype, shape, data_offsets: offsets } = entry.data;
     if (dtype !== "F32") throw fail(`float32 (F32) for ${name}`, dtype);
     const [start, end] = offsets;
     if (end - start !== sizeOf(shape) * 4 || end > data.length) {
-      throw fail(`${sizeOf(shape) * 4} bytes for ${name}`, `${Math.min(end, data.length) - start} (is the file cut off?)`);
+      throw fail(
+        `${sizeOf(shape) * 4} bytes for ${name}`,
+        `${Math.min(end, data.length) - start} (is the file cut off?)`,
+      );
     }
     const copy = new Float32Array(sizeOf(shape));
     Buffer.from(copy.buffer).set(data.subarray(start, end));

@@ -134,6 +134,12 @@ export class RunDirectory {
     return now() - this.#openedAt;
   }
 
+  /** Writes a result in a format of its own, as `<name>.json`; a later one of that name replaces it. */
+  writeResult(name: string, make: (timestamp: string) => object): void {
+    this.#requireWriter();
+    writeJsonFile(join(this.path, `${name}.json`), make(new Date().toISOString()));
+  }
+
   logMetrics(record: MetricsRecord): void {
     this.#append(metricsFile, [record]);
   }

@@ -1,10 +1,11 @@
 // The twelve published systems, and which of them this package can train today.
 
 import { ConfigError, unknownName } from "../core/errors.ts";
+import { alphamaze } from "./alphamaze/system.ts";
 import type { System } from "./system.ts";
 
 /** Systems that train, evaluate and resume. */
-export const systems: readonly System[] = [];
+export const systems: readonly System[] = [alphamaze];
 
 export interface PublishedSystem {
   readonly name: string;

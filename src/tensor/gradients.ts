@@ -6,12 +6,17 @@ import { add } from "./operators/elementwise.ts";
 import { constant } from "./operators/leaf.ts";
 import { scope, showShape, sizeOf, type Node, type Tensor } from "./tensor.ts";
 
+const nameOf = ({ node }: Tensor): string =>
+  node.operator.name === "input" ? (node.attributes["name"] as string) : node.label;
+
 /** Nodes between `wrt` and the loss: only they carry a gradient. */
 function relevantNodes(order: readonly Node[], wrt: ReadonlySet<Tensor>): Set<Node> {
   const relevant = new Set<Node>();
   for (const node of order) {
     if (node.operator.name === "stopGradient") continue;
-    const reached = node.inputs.some((input) => relevant.has(input.node)) || node.outputs.some((output) => wrt.has(output));
+    const reached =
+      node.inputs.some((input) => relevant.has(input.node)) ||
+      node.outputs.some((output) => wrt.has(output));
     if (reached) relevant.add(node);
   }
   return relevant;
@@ -23,14 +28,23 @@ function relevantNodes(order: readonly Node[], wrt: ReadonlySet<Tensor>): Set<No
  */
 export function gradients(loss: Tensor, wrt: readonly Tensor[]): Tensor[] {
   if (sizeOf(loss.shape) !== 1) {
-    throw new ShapeError({ where: "gradients", expected: "a loss of one element", got: showShape(loss.shape) });
+    throw new ShapeError({
+      where: "gradients",
+      expected: "a loss of one element",
+      got: showShape(loss.shape),
+    });
   }
   const order = topologicalOrder([loss]);
   const relevant = relevantNodes(order, new Set(wrt));
   const upstream = new Map<Tensor, Tensor>([[loss, constant([1], loss.shape)]]);
   for (const node of order.toReversed()) {
     const flowing = node.outputs.map((output) => upstream.get(output));
-    if (!relevant.has(node) || flowing.every((gradient) => gradient === undefined) || node.inputs.length === 0) continue;
+    if (
+      !relevant.has(node) ||
+      flowing.every((gradient) => gradient === undefined) ||
+      node.inputs.length === 0
+    )
+      continue;
     if (node.operator.gradient === null) {
       throw new EngineError({
         where: "gradients",
@@ -52,7 +66,7 @@ export function gradients(loss: Tensor, wrt: readonly Tensor[]): Tensor[] {
     throw new EngineError({
       where: "gradients",
       expected: "a loss that depends on every parameter",
-      got: `none on ${String(tensor.node.attributes["name"] ?? tensor.node.label)}`,
+      got: `none on ${nameOf(tensor)}`,
     });
   });
 }

@@ -9,5 +9,12 @@ export * from "./operators/neural.ts";
 export * from "./operators/reduce.ts";
 export * from "./operators/shape.ts";
 export { gradients } from "./gradients.ts";
-export { allocate, compile, Program, type Binding, type CompileOptions, type TensorData } from "./program.ts";
+export {
+  allocate,
+  compile,
+  Program,
+  type Binding,
+  type CompileOptions,
+  type TensorData,
+} from "./program.ts";
 export { configureRuntime, ortLibrary, type RuntimeOptions } from "./ort.ts";

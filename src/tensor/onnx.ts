@@ -9,7 +9,12 @@ const { Writer } = protobuf;
 type Writer = protobuf.Writer;
 
 /** TensorProto.DataType. */
-export const ELEMENT_TYPE: Readonly<Record<Dtype, number>> = { float32: 1, int32: 6, int64: 7, bool: 9 };
+export const ELEMENT_TYPE: Readonly<Record<Dtype, number>> = {
+  float32: 1,
+  int32: 6,
+  int64: 7,
+  bool: 9,
+};
 
 const IR_VERSION = 10;
 const OPSET = 21;
@@ -46,7 +51,8 @@ function writeValueInfo(writer: Writer, name: string, dtype: Dtype, shape: Shape
     writeMessage(type, 1, (tensor) => {
       tensor.uint32(varint(1)).int32(ELEMENT_TYPE[dtype]);
       writeMessage(tensor, 2, (dims) => {
-        for (const extent of shape) writeMessage(dims, 1, (dim) => dim.uint32(varint(1)).int64(extent));
+        for (const extent of shape)
+          writeMessage(dims, 1, (dim) => dim.uint32(varint(1)).int64(extent));
       });
     }),
   );
@@ -192,7 +198,11 @@ export function encodeGraph(outputs: Readonly<Record<string, Tensor>>): EncodedG
     if (node.operator.name === "input") {
       const name = String(node.attributes["name"]);
       if (taken.has(name)) {
-        throw new EngineError({ where: "compile", expected: "inputs and outputs of different names", got: `"${name}" twice` });
+        throw new EngineError({
+          where: "compile",
+          expected: "inputs and outputs of different names",
+          got: `"${name}" twice`,
+        });
       }
       taken.add(name);
       names.set(node.outputs[0]!, name);

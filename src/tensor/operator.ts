@@ -40,7 +40,9 @@ export interface Operator {
    * dL/dinput for every input (undefined: none flows there), given dL/doutput (undefined where nothing depends on it).
    * null: the operator has no gradient, and asking for one is an error.
    */
-  readonly gradient: ((upstream: readonly (Tensor | undefined)[], node: Node) => readonly (Tensor | undefined)[]) | null;
+  readonly gradient:
+    | ((upstream: readonly (Tensor | undefined)[], node: Node) => readonly (Tensor | undefined)[])
+    | null;
   /** Reads each input element only to write the same output element, so the output may share an input's memory. */
   readonly elementwise?: true;
 }

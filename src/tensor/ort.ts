@@ -40,13 +40,22 @@ const PROVIDERS: Readonly<Record<string, string>> = {
 };
 
 function libraryPath(): string {
-  const root = join(dirname(createRequire(import.meta.url).resolve("onnxruntime-node/package.json")), "bin/napi-v6");
+  const root = join(
+    dirname(createRequire(import.meta.url).resolve("onnxruntime-node/package.json")),
+    "bin/napi-v6",
+  );
   const folder = join(root, process.platform, process.arch);
   const pattern =
-    process.platform === "win32" ? /^onnxruntime\.dll$/ : /^libonnxruntime(\.so\.1|\.\d+\.\d+\.\d+\.dylib)$/;
-  const file = existsSync(folder) ? readdirSync(folder).find((name) => pattern.test(name)) : undefined;
+    process.platform === "win32"
+      ? /^onnxruntime\.dll$/
+      : /^libonnxruntime(\.so\.1|\.\d+\.\d+\.\d+\.dylib)$/;
+  const file = existsSync(folder)
+    ? readdirSync(folder).find((name) => pattern.test(name))
+    : undefined;
   if (file === undefined) {
-    const known = readdirSync(root).flatMap((os) => readdirSync(join(root, os)).map((cpu) => `${os}-${cpu}`));
+    const known = readdirSync(root).flatMap((os) =>
+      readdirSync(join(root, os)).map((cpu) => `${os}-${cpu}`),
+    );
     throw new EngineError({
       where: "ONNX Runtime",
       expected: `a platform that onnxruntime-node ships (${known.join(", ")})`,
@@ -79,7 +88,10 @@ type NativeFunction = ((...values: unknown[]) => unknown) & {
 /** The slots that we use, each with its C signature. `P` marks a pointer that is written through. */
 const SLOTS = {
   GetErrorMessage: [2, "str GetErrorMessage(void* status)"],
-  SessionEndProfiling: [110, "void* SessionEndProfiling(void* session, void* allocator, void* out)"],
+  SessionEndProfiling: [
+    110,
+    "void* SessionEndProfiling(void* session, void* allocator, void* out)",
+  ],
   AllocatorFree: [76, "void* AllocatorFree(void* allocator, void* memory)"],
   GetAllocatorWithDefaultOptions: [78, "void* GetAllocatorWithDefaultOptions(void* out)"],
   ReleaseStatus: [93, "void ReleaseStatus(void* value)"],
@@ -96,7 +108,10 @@ const SLOTS = {
   ],
   CreateSessionOptions: [10, "void* CreateSessionOptions(void* out)"],
   EnableProfiling: [14, "void* EnableProfiling(void* options, const char* prefix)"],
-  SetSessionGraphOptimizationLevel: [23, "void* SetSessionGraphOptimizationLevel(void* options, int level)"],
+  SetSessionGraphOptimizationLevel: [
+    23,
+    "void* SetSessionGraphOptimizationLevel(void* options, int level)",
+  ],
   CreateTensorWithDataAsOrtValue: [
     49,
     "void* CreateTensorWithDataAsOrtValue(void* memory, void* data, size_t bytes, void* dims, size_t rank, int type, void* out)",
@@ -135,7 +150,10 @@ export class OrtLibrary {
     this.options = options;
     const table = functionTable();
     for (const [name, [index, signature]] of Object.entries(SLOTS)) {
-      this.#functions[name as SlotName] = koffi.decode(table[index], koffi.proto(signature)) as NativeFunction;
+      this.#functions[name as SlotName] = koffi.decode(
+        table[index],
+        koffi.proto(signature),
+      ) as NativeFunction;
     }
     const threading = this.created("CreateThreadingOptions");
     this.checked("SetGlobalIntraOpNumThreads", threading, options.threads);
@@ -164,10 +182,15 @@ export class OrtLibrary {
   /** `Run` on a worker thread: the event loop keeps turning. */
   async run(session: Pointer, names: RunTables): Promise<void> {
     const status = await new Promise<Pointer | null>((resolve, reject) => {
-      this.#functions.Run.async(session, null, ...names.arguments, (error: unknown, result: Pointer | null) => {
-        if (error) reject(new EngineError("ONNX Runtime: the call could not be started", error));
-        else resolve(result);
-      });
+      this.#functions.Run.async(
+        session,
+        null,
+        ...names.arguments,
+        (error: unknown, result: Pointer | null) => {
+          if (error) reject(new EngineError("ONNX Runtime: the call could not be started", error));
+          else resolve(result);
+        },
+      );
     });
     this.#raise("Run", status);
   }
@@ -184,7 +207,13 @@ export class OrtLibrary {
       this.checked("SetSessionGraphOptimizationLevel", options, 99);
       if (profilePrefix !== undefined) this.checked("EnableProfiling", options, profilePrefix);
       if (this.options.device !== "cpu") this.#appendProvider(options);
-      return this.created("CreateSessionFromArray", this.#environment, model, model.length, options);
+      return this.created(
+        "CreateSessionFromArray",
+        this.#environment,
+        model,
+        model.length,
+        options,
+      );
     } finally {
       this.call("ReleaseSessionOptions", options);
     }
@@ -200,7 +229,12 @@ export class OrtLibrary {
   }
 
   /** A value over memory that we own; no copy. The memory must outlive the value. */
-  createValue(address: Pointer, bytes: number, shape: readonly number[], elementType: number): Pointer {
+  createValue(
+    address: Pointer,
+    bytes: number,
+    shape: readonly number[],
+    elementType: number,
+  ): Pointer {
     const rank = shape.length;
     const dims = new BigInt64Array(new ArrayBuffer(128 + rank * 8));
     dims.set(shape.map(BigInt));
@@ -222,13 +256,16 @@ export class OrtLibrary {
     const [list, count] = [out[0]!, Number(out[1]! & 0x7fffffffn)];
     const names: string[] = koffi.decode(list, koffi.array("str", count));
     this.checked("ReleaseAvailableProviders", list, count);
-    return names.map((name) => Object.keys(PROVIDERS).find((key) => PROVIDERS[key] === name) ?? name);
+    return names.map(
+      (name) => Object.keys(PROVIDERS).find((key) => PROVIDERS[key] === name) ?? name,
+    );
   }
 
   #appendProvider(options: Pointer): void {
     const { device } = this.options;
     const available = this.devices();
-    if (!(device in PROVIDERS)) throw unknownName("device", "device", device, Object.keys(PROVIDERS));
+    if (!(device in PROVIDERS))
+      throw unknownName("device", "device", device, Object.keys(PROVIDERS));
     if (!available.includes(device)) {
       throw new EngineError({
         where: "device",
@@ -254,7 +291,10 @@ export class RunTables {
   readonly arguments: readonly unknown[];
   readonly #keep: unknown[] = [];
 
-  constructor(inputs: readonly (readonly [string, Pointer])[], outputs: readonly (readonly [string, Pointer])[]) {
+  constructor(
+    inputs: readonly (readonly [string, Pointer])[],
+    outputs: readonly (readonly [string, Pointer])[],
+  ) {
     const names = (side: readonly (readonly [string, Pointer])[]): Pointer =>
       this.#table(side.map(([name]) => this.#text(name)));
     const values = (side: readonly (readonly [string, Pointer])[]): Pointer =>
@@ -296,7 +336,8 @@ let wanted: RuntimeOptions = { device: "cpu", threads: 2, spinning: true };
 /** Chooses device and threads; must come before the first program, because the process has one thread pool. */
 export function configureRuntime(options: Partial<RuntimeOptions>): void {
   const next = { ...wanted, ...options };
-  if (!(next.device in PROVIDERS)) throw unknownName("device", "device", next.device, Object.keys(PROVIDERS));
+  if (!(next.device in PROVIDERS))
+    throw unknownName("device", "device", next.device, Object.keys(PROVIDERS));
   if (library !== undefined && JSON.stringify(next) !== JSON.stringify(library.options)) {
     throw new EngineError({
       where: "configureRuntime",

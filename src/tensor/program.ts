@@ -37,7 +37,9 @@ export interface CompileOptions {
 
 export type Bindings = Readonly<Record<string, TensorData>>;
 
-const sessions = new FinalizationRegistry<Pointer>((session) => ortLibrary().call("ReleaseSession", session));
+const sessions = new FinalizationRegistry<Pointer>((session) =>
+  ortLibrary().call("ReleaseSession", session),
+);
 const values = new FinalizationRegistry<readonly Pointer[]>((list) => {
   for (const value of list) ortLibrary().call("ReleaseValue", value);
 });
@@ -54,7 +56,8 @@ export class Program implements Disposable {
     const { inPlace = {}, name = "program" } = options;
     this.name = name;
     this.#inPlace = inPlace;
-    for (const [output, inputName] of Object.entries(inPlace)) checkInPlace(name, graph, output, inputName);
+    for (const [output, inputName] of Object.entries(inPlace))
+      checkInPlace(name, graph, output, inputName);
     const encoded = encodeGraph(graph);
     this.inputs = encoded.inputs;
     this.outputs = encoded.outputs;
@@ -69,23 +72,34 @@ export class Program implements Disposable {
   bind(memory: Bindings): Binding {
     this.session();
     const bound: Record<string, TensorData> = {};
-    for (const { name, tensor } of this.inputs) bound[name] = this.#checked(name, tensor, memory[name]);
+    for (const { name, tensor } of this.inputs)
+      bound[name] = this.#checked(name, tensor, memory[name]);
     for (const { name, tensor } of this.outputs) {
       const shared = this.#inPlace[name];
-      const given = memory[name] ?? (shared === undefined ? allocate(tensor.dtype, tensor.shape) : bound[shared]);
+      const given =
+        memory[name] ??
+        (shared === undefined ? allocate(tensor.dtype, tensor.shape) : bound[shared]);
       bound[name] = this.#checked(name, tensor, given);
     }
     const unknown = Object.keys(memory).find((name) => !(name in bound));
     if (unknown !== undefined) {
       const known = [...this.inputs, ...this.outputs].map(({ name }) => name).join(", ");
-      throw new EngineError({ where: `${this.name}.bind`, expected: `names among ${known}`, got: unknown });
+      throw new EngineError({
+        where: `${this.name}.bind`,
+        expected: `names among ${known}`,
+        got: unknown,
+      });
     }
     return new Binding(this, bound);
   }
 
   session(): Pointer {
     if (this.#session === 0n) {
-      throw new EngineError({ where: this.name, expected: "a program that is still alive", got: "a disposed one" });
+      throw new EngineError({
+        where: this.name,
+        expected: "a program that is still alive",
+        got: "a disposed one",
+      });
     }
     return this.#session;
   }
@@ -131,7 +145,12 @@ export class Binding {
     const side = (list: readonly NamedTensor[]): (readonly [string, Pointer])[] =>
       list.map(({ name, tensor }) => {
         const data = memory[name]!;
-        const value = ortLibrary().createValue(addressOf(data), data.byteLength, tensor.shape, ELEMENT_TYPE[tensor.dtype]);
+        const value = ortLibrary().createValue(
+          addressOf(data),
+          data.byteLength,
+          tensor.shape,
+          ELEMENT_TYPE[tensor.dtype],
+        );
         made.push(value);
         return [name, value];
       });
@@ -166,28 +185,45 @@ const IN_PLACE_OPERATORS = new Set(["cachedAttention"]);
  * An output may overwrite an input only when the node that makes it reads that input element by element and every
  * other reader of the input has run before (is an ancestor of that node).
  */
-function checkInPlace(program: string, graph: Readonly<Record<string, Tensor>>, output: string, inputName: string): void {
+function checkInPlace(
+  program: string,
+  graph: Readonly<Record<string, Tensor>>,
+  output: string,
+  inputName: string,
+): void {
   const refuse = (got: string): never => {
-    throw new EngineError({ where: `${program}: ${output} in place of ${inputName}`, expected: "a safe overwrite", got });
+    throw new EngineError({
+      where: `${program}: ${output} in place of ${inputName}`,
+      expected: "a safe overwrite",
+      got,
+    });
   };
   const tensor = graph[output];
   if (tensor === undefined) return refuse("no such output");
   const maker = tensor.node;
   const order = topologicalOrder(Object.values(graph));
-  const source = order.find((node) => node.operator.name === "input" && node.attributes["name"] === inputName);
+  const source = order.find(
+    (node) => node.operator.name === "input" && node.attributes["name"] === inputName,
+  );
   if (source === undefined) return refuse("no such input");
   const value = source.outputs[0]!;
   if (showType(value) !== showType(tensor)) refuse(`${showType(tensor)} over ${showType(value)}`);
-  if (!maker.inputs.includes(value)) refuse(`${maker.operator.name} does not read the input itself`);
+  if (!maker.inputs.includes(value))
+    refuse(`${maker.operator.name} does not read the input itself`);
   if (maker.operator.elementwise !== true && !IN_PLACE_OPERATORS.has(maker.operator.name)) {
     refuse(`${maker.operator.name} is not element-wise`);
   }
   const before = new Set<Node>(topologicalOrder(maker.inputs));
-  const late = order.find((node) => node !== maker && node.inputs.includes(value) && !before.has(node));
+  const late = order.find(
+    (node) => node !== maker && node.inputs.includes(value) && !before.has(node),
+  );
   if (late !== undefined) refuse(`${late.operator.name} (${late.label}) may read it later`);
 }
 
 /** Compiles named outputs into a program. */
-export function compile(graph: Readonly<Record<string, Tensor>>, options?: CompileOptions): Program {
+export function compile(
+  graph: Readonly<Record<string, Tensor>>,
+  options?: CompileOptions,
+): Program {
   return new Program(graph, options);
 }

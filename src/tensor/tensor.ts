@@ -53,15 +53,26 @@ export function sameShape(a: Shape, b: Shape): boolean {
 }
 
 /** Uses an operator; throws a ShapeError that names it and the shapes when they do not fit. */
-export function apply(operator: Operator, inputs: readonly Tensor[], attributes: Attributes = {}): readonly Tensor[] {
+export function apply(
+  operator: Operator,
+  inputs: readonly Tensor[],
+  attributes: Attributes = {},
+): readonly Tensor[] {
   const outputs: Tensor[] = [];
   const node: Node = { operator, inputs, attributes, outputs, label: labels.join("/") };
-  operator.type(inputs, attributes).forEach((type, index) => outputs.push({ ...type, node, index }));
+  operator
+    .type(inputs, attributes)
+    .forEach((type, index) => outputs.push({ ...type, node, index }));
   return outputs;
 }
 
 /** A ShapeError of an operator: `<layer>/matmul: expected …, got float32[2, 3] and float32[4, 5]`. */
-export function shapeError(operator: string, expected: string, inputs: readonly TensorType[], hint?: string): ShapeError {
+export function shapeError(
+  operator: string,
+  expected: string,
+  inputs: readonly TensorType[],
+  hint?: string,
+): ShapeError {
   const where = [...labels, operator].join("/");
   return new ShapeError({ where, expected, got: inputs.map(showType).join(" and "), hint });
 }
@@ -70,7 +81,11 @@ export function shapeError(operator: string, expected: string, inputs: readonly 
 export function normalAxis(axis: number, rank: number): number {
   const normal = axis < 0 ? axis + rank : axis;
   if (!Number.isInteger(axis) || normal < 0 || normal >= rank) {
-    throw new ShapeError({ where: "axis", expected: `a whole number in [${-rank}, ${rank})`, got: String(axis) });
+    throw new ShapeError({
+      where: "axis",
+      expected: `a whole number in [${-rank}, ${rank})`,
+      got: String(axis),
+    });
   }
   return normal;
 }

@@ -1,14 +1,22 @@
 // Element-wise operators with NumPy broadcasting. One row each: ONNX operator and gradient.
 
 import type { OnnxAttribute, Operator } from "../operator.ts";
-import { apply, broadcastShapes, sameShape, shapeError, type Dtype, type Tensor } from "../tensor.ts";
+import {
+  apply,
+  broadcastShapes,
+  sameShape,
+  shapeError,
+  type Dtype,
+  type Tensor,
+} from "../tensor.ts";
 import { constant, stopGradient } from "./leaf.ts";
 import { sumTo } from "./reduce.ts";
 
 /** A tensor, or a number that stands for a scalar constant. */
 export type Operand = Tensor | number;
 
-const asTensor = (operand: Operand): Tensor => (typeof operand === "number" ? constant(operand) : operand);
+const asTensor = (operand: Operand): Tensor =>
+  typeof operand === "number" ? constant(operand) : operand;
 
 type Slope = (x: Tensor, y: Tensor, dy: Tensor) => Tensor;
 
@@ -26,13 +34,23 @@ function unary(
       return [{ shape: x!.shape, dtype: dtypes.to }];
     },
     lower: (emit, _node, inputs) =>
-      emit.node(onnx.type, inputs, onnx.attributes, onnx.domain === undefined ? {} : { domain: onnx.domain }),
+      emit.node(
+        onnx.type,
+        inputs,
+        onnx.attributes,
+        onnx.domain === undefined ? {} : { domain: onnx.domain },
+      ),
     gradient: slope && (([dy], node) => [slope(node.inputs[0]!, node.outputs[0]!, dy!)]),
   };
   return (x) => apply(operator, [x])[0]!;
 }
 
-type Slopes = (a: Tensor, b: Tensor, y: Tensor, dy: Tensor) => readonly [Tensor | undefined, Tensor | undefined];
+type Slopes = (
+  a: Tensor,
+  b: Tensor,
+  y: Tensor,
+  dy: Tensor,
+) => readonly [Tensor | undefined, Tensor | undefined];
 
 function binary(
   name: string,
@@ -68,12 +86,23 @@ function binary(
 
 export const add = binary("add", "Add", (_a, _b, _y, dy) => [dy, dy]);
 export const sub = binary("sub", "Sub", (_a, _b, _y, dy) => [dy, neg(dy)]);
-export const mul = binary("mul", "Mul", (a, b, _y, dy) => [mul(dy, b), mul(dy, a)], { from: "float32" });
-export const div = binary("div", "Div", (_a, b, y, dy) => [div(dy, b), neg(div(mul(dy, y), b))], { from: "float32" });
+export const mul = binary("mul", "Mul", (a, b, _y, dy) => [mul(dy, b), mul(dy, a)], {
+  from: "float32",
+});
+export const div = binary("div", "Div", (_a, b, y, dy) => [div(dy, b), neg(div(mul(dy, y), b))], {
+  from: "float32",
+});
 /** Where the operands are equal the gradient goes to the first. */
-export const minimum = binary("minimum", "Min", (a, b, _y, dy) => routed(lessOrEqual(a, b), dy), { from: "float32" });
+export const minimum = binary("minimum", "Min", (a, b, _y, dy) => routed(lessOrEqual(a, b), dy), {
+  from: "float32",
+});
 /** Where the operands are equal the gradient goes to the first. */
-export const maximum = binary("maximum", "Max", (a, b, _y, dy) => routed(greaterOrEqual(a, b), dy), { from: "float32" });
+export const maximum = binary(
+  "maximum",
+  "Max",
+  (a, b, _y, dy) => routed(greaterOrEqual(a, b), dy),
+  { from: "float32" },
+);
 export const greater = binary("greater", "Greater", null, { to: "bool" });
 export const greaterOrEqual = binary("greaterOrEqual", "GreaterOrEqual", null, { to: "bool" });
 export const less = binary("less", "Less", null, { to: "bool" });
@@ -91,10 +120,16 @@ export const neg = unary("neg", { type: "Neg" }, (_x, _y, dy) => neg(dy));
 export const exp = unary("exp", { type: "Exp" }, (_x, y, dy) => mul(dy, y));
 export const log = unary("log", { type: "Log" }, (x, _y, dy) => div(dy, x));
 export const sqrt = unary("sqrt", { type: "Sqrt" }, (_x, y, dy) => div(mul(dy, 0.5), y));
-export const reciprocal = unary("reciprocal", { type: "Reciprocal" }, (_x, y, dy) => neg(mul(dy, mul(y, y))));
+export const reciprocal = unary("reciprocal", { type: "Reciprocal" }, (_x, y, dy) =>
+  neg(mul(dy, mul(y, y))),
+);
 export const tanh = unary("tanh", { type: "Tanh" }, (_x, y, dy) => mul(dy, sub(1, mul(y, y))));
-export const sigmoid = unary("sigmoid", { type: "Sigmoid" }, (_x, y, dy) => mul(dy, mul(y, sub(1, y))));
-export const relu = unary("relu", { type: "Relu" }, (x, _y, dy) => where(greater(x, 0), dy, constant(0)));
+export const sigmoid = unary("sigmoid", { type: "Sigmoid" }, (_x, y, dy) =>
+  mul(dy, mul(y, sub(1, y))),
+);
+export const relu = unary("relu", { type: "Relu" }, (x, _y, dy) =>
+  where(greater(x, 0), dy, constant(0)),
+);
 export const sin = unary("sin", { type: "Sin" }, (x, _y, dy) => mul(dy, cos(x)));
 export const cos = unary("cos", { type: "Cos" }, (x, _y, dy) => neg(mul(dy, sin(x))));
 export const abs = unary("abs", { type: "Abs" }, (x, _y, dy) => mul(dy, sign(x)));
@@ -127,7 +162,8 @@ const whereOperator: Operator = {
   type: ([condition, a, b]) => {
     const inner = broadcastShapes(a!.shape, b!.shape);
     const shape = inner && broadcastShapes(condition!.shape, inner);
-    if (shape === undefined) throw shapeError("where", "three shapes that broadcast", [condition!, a!, b!]);
+    if (shape === undefined)
+      throw shapeError("where", "three shapes that broadcast", [condition!, a!, b!]);
     if (condition!.dtype !== "bool" || a!.dtype !== b!.dtype) {
       throw shapeError("where", "a bool condition and two equal dtypes", [condition!, a!, b!]);
     }
@@ -153,7 +189,9 @@ const castOperator: Operator = {
   name: "cast",
   type: (_inputs, { to }) => [{ shape: _inputs[0]!.shape, dtype: to as Dtype }],
   lower: (emit, node, inputs) =>
-    emit.node("Cast", inputs, { to: { int: { float32: 1, int32: 6, int64: 7, bool: 9 }[node.attributes["to"] as Dtype] } }),
+    emit.node("Cast", inputs, {
+      to: { int: { float32: 1, int32: 6, int64: 7, bool: 9 }[node.attributes["to"] as Dtype] },
+    }),
   gradient: ([dy], node) => [
     node.inputs[0]!.dtype === "float32" && node.outputs[0]!.dtype === "float32" ? dy : undefined,
   ],
@@ -187,6 +225,7 @@ const broadcastOperator: Operator = {
     }
     return [{ shape: target, dtype: x!.dtype }];
   },
-  lower: (emit, node, inputs) => emit.node("Expand", [inputs[0]!, emit.int64(node.attributes["shape"] as number[])]),
+  lower: (emit, node, inputs) =>
+    emit.node("Expand", [inputs[0]!, emit.int64(node.attributes["shape"] as number[])]),
   gradient: ([dy], node) => [sumTo(dy!, node.inputs[0]!.shape)],
 };

@@ -1,7 +1,15 @@
 // Reading and adding at indices. Indices are int32.
 
 import type { Emitter, Operator } from "../operator.ts";
-import { apply, sameShape, shapeError, showShape, sizeOf, type Shape, type Tensor } from "../tensor.ts";
+import {
+  apply,
+  sameShape,
+  shapeError,
+  showShape,
+  sizeOf,
+  type Shape,
+  type Tensor,
+} from "../tensor.ts";
 
 const gatherRowsOperator: Operator = {
   name: "gatherRows",
@@ -12,7 +20,10 @@ const gatherRowsOperator: Operator = {
     return [{ shape: [...indices!.shape, ...table!.shape.slice(1)], dtype: table!.dtype }];
   },
   lower: (emit, _node, inputs) => emit.node("Gather", inputs, { axis: { int: 0 } }),
-  gradient: ([dy], node) => [scatterAddRows(node.inputs[1]!, dy!, node.inputs[0]!.shape), undefined],
+  gradient: ([dy], node) => [
+    scatterAddRows(node.inputs[1]!, dy!, node.inputs[0]!.shape),
+    undefined,
+  ],
 };
 
 /** Rows of `table` [rows, …] at `indices` […i]: result […i, …]. */
@@ -26,7 +37,10 @@ const scatterAddRowsOperator: Operator = {
     const target = shape as Shape;
     const fits = sameShape(updates!.shape, [...indices!.shape, ...target.slice(1)]);
     if (!fits || indices!.dtype !== "int32") {
-      throw shapeError("scatterAddRows", `updates of indices x ${showShape(target.slice(1))}`, [indices!, updates!]);
+      throw shapeError("scatterAddRows", `updates of indices x ${showShape(target.slice(1))}`, [
+        indices!,
+        updates!,
+      ]);
     }
     return [{ shape: target, dtype: updates!.dtype }];
   },
@@ -56,7 +70,12 @@ function oneHotProduct(emit: Emitter, column: string, updates: string, rows: num
   );
   const [hit] = emit.node("Equal", [column, classes]);
   const [oneHot] = emit.node("Cast", [hit!], { to: { int: 1 } });
-  return emit.node("FusedMatMul", [oneHot!, updates], { transA: { int: 1 } }, { domain: "com.microsoft" });
+  return emit.node(
+    "FusedMatMul",
+    [oneHot!, updates],
+    { transA: { int: 1 } },
+    { domain: "com.microsoft" },
+  );
 }
 
 function scatterElements(emit: Emitter, column: string, updates: string, shape: Shape): string[] {
@@ -78,7 +97,10 @@ const takeLastOperator: Operator = {
   name: "takeLast",
   type: ([x, indices]) => {
     if (indices!.dtype !== "int32" || !sameShape(x!.shape.slice(0, -1), indices!.shape)) {
-      throw shapeError("takeLast", "int32 indices of the shape of x without its last axis", [x!, indices!]);
+      throw shapeError("takeLast", "int32 indices of the shape of x without its last axis", [
+        x!,
+        indices!,
+      ]);
     }
     return [{ shape: indices!.shape, dtype: x!.dtype }];
   },
@@ -99,7 +121,10 @@ const scatterLastOperator: Operator = {
   name: "scatterLast",
   type: ([indices, updates], { shape }) => {
     if (indices!.dtype !== "int32" || !sameShape(indices!.shape, updates!.shape)) {
-      throw shapeError("scatterLast", "int32 indices and updates of one shape", [indices!, updates!]);
+      throw shapeError("scatterLast", "int32 indices and updates of one shape", [
+        indices!,
+        updates!,
+      ]);
     }
     return [{ shape: shape as Shape, dtype: updates!.dtype }];
   },

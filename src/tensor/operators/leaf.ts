@@ -20,13 +20,18 @@ const constantOperator: Operator = {
   type: (_inputs, { values, shape, dtype }) => {
     const type = { shape: shape as Shape, dtype: dtype as Dtype };
     const count = (values as ArrayLike<number>).length;
-    if (count !== sizeOf(type.shape)) throw shapeError("constant", `${sizeOf(type.shape)} values`, [type], `got ${count}`);
+    if (count !== sizeOf(type.shape))
+      throw shapeError("constant", `${sizeOf(type.shape)} values`, [type], `got ${count}`);
     return [type];
   },
   lower: (emit, node) => {
     const values = node.attributes["values"] as number[];
     const shape = node.attributes["shape"] as number[];
-    return [node.attributes["dtype"] === "int32" ? emit.int32(values, shape) : emit.float32(values, shape)];
+    return [
+      node.attributes["dtype"] === "int32"
+        ? emit.int32(values, shape)
+        : emit.float32(values, shape),
+    ];
   },
   gradient: () => [],
 };
@@ -38,7 +43,11 @@ export function constant(
   dtype: "float32" | "int32" = "float32",
 ): Tensor {
   const list = typeof values === "number" ? [values] : values;
-  return apply(constantOperator, [], { values: list, shape: shape ?? (typeof values === "number" ? [] : [list.length]), dtype })[0]!;
+  return apply(constantOperator, [], {
+    values: list,
+    shape: shape ?? (typeof values === "number" ? [] : [list.length]),
+    dtype,
+  })[0]!;
 }
 
 const stopGradientOperator: Operator = {

@@ -24,14 +24,24 @@ const matmulOperator: Operator = {
     const { transposeA, transposeB } = attributes as unknown as Flags;
     const rank = a!.shape.length;
     const fail = (expected: string): never => {
-      throw shapeError("matmul", expected, [a!, b!], `transposeA ${transposeA}, transposeB ${transposeB}`);
+      throw shapeError(
+        "matmul",
+        expected,
+        [a!, b!],
+        `transposeA ${transposeA}, transposeB ${transposeB}`,
+      );
     };
     if (a!.dtype !== "float32" || b!.dtype !== "float32") fail("two float32 tensors");
     if (rank < 2 || b!.shape.length !== rank) fail("two tensors of the same rank, at least 2");
-    const [rows, inner] = transposeA ? [a!.shape.at(-1)!, a!.shape.at(-2)!] : [a!.shape.at(-2)!, a!.shape.at(-1)!];
-    const [innerB, columns] = transposeB ? [b!.shape.at(-1)!, b!.shape.at(-2)!] : [b!.shape.at(-2)!, b!.shape.at(-1)!];
+    const [rows, inner] = transposeA
+      ? [a!.shape.at(-1)!, a!.shape.at(-2)!]
+      : [a!.shape.at(-2)!, a!.shape.at(-1)!];
+    const [innerB, columns] = transposeB
+      ? [b!.shape.at(-1)!, b!.shape.at(-2)!]
+      : [b!.shape.at(-2)!, b!.shape.at(-1)!];
     const batch = a!.shape.slice(0, -2);
-    if (!sameShape(batch, b!.shape.slice(0, -2))) fail(`equal batch axes, here ${showShape(batch)}`);
+    if (!sameShape(batch, b!.shape.slice(0, -2)))
+      fail(`equal batch axes, here ${showShape(batch)}`);
     if (inner !== innerB) fail(`equal inner extents, here ${inner} and ${innerB}`);
     return [{ shape: [...batch, rows, columns], dtype: "float32" }];
   },

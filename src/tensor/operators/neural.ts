@@ -86,11 +86,20 @@ const rotaryOperator: Operator = {
       sameShape(cosine!.shape, sine!.shape) &&
       cosine!.shape[0]! >= time! &&
       width! % (2 * cosine!.shape[1]!) === 0;
-    if (!fits) throw shapeError("rotary", "x [batch, time, heads * 2n] and tables [at least time, n]", [x!, cosine!]);
+    if (!fits)
+      throw shapeError("rotary", "x [batch, time, heads * 2n] and tables [at least time, n]", [
+        x!,
+        cosine!,
+      ]);
     return [x!];
   },
   lower: (emit, _node, [x, cosine, sine]) =>
-    emit.node("RotaryEmbedding", [x!, emit.int64([0]), cosine!, sine!], {}, { domain: "com.microsoft" }),
+    emit.node(
+      "RotaryEmbedding",
+      [x!, emit.int64([0]), cosine!, sine!],
+      {},
+      { domain: "com.microsoft" },
+    ),
   gradient: ([dy], node) => {
     const [, cosine, sine] = node.inputs;
     return [rotary(dy!, cosine!, neg(sine!)), undefined, undefined];
@@ -133,7 +142,12 @@ const cachedAttentionOperator: Operator = {
       key!.shape[2] === kvHeads! * headSize! &&
       sameShape(keyCache!.shape, valueCache!.shape) &&
       sizeOf(lastPosition!.shape) === batch;
-    if (!fits) throw shapeError("cachedAttention", "query, key and caches of one batch", [query!, key!, keyCache!]);
+    if (!fits)
+      throw shapeError("cachedAttention", "query, key and caches of one batch", [
+        query!,
+        key!,
+        keyCache!,
+      ]);
     return [query!, keyCache!, valueCache!];
   },
   lower: (emit, node, inputs) =>
@@ -155,8 +169,12 @@ const cachedAttentionOperator: Operator = {
  * Returns the attended values [batch, time, heads · headSize] and the two caches (alias them with their inputs).
  * Rows are right-padded and may differ in length; no gradient.
  */
-export function cachedAttention(inputs: CachedAttentionInputs, heads: number): readonly [Tensor, Tensor, Tensor] {
-  const { query, key, value, keyCache, valueCache, lastPosition, totalLength, cosine, sine } = inputs;
+export function cachedAttention(
+  inputs: CachedAttentionInputs,
+  heads: number,
+): readonly [Tensor, Tensor, Tensor] {
+  const { query, key, value, keyCache, valueCache, lastPosition, totalLength, cosine, sine } =
+    inputs;
   const list = [query, key, value, keyCache, valueCache, lastPosition, totalLength, cosine, sine];
   const [attended, keys, values] = apply(cachedAttentionOperator, list, { heads });
   return [attended!, keys!, values!];

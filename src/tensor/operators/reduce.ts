@@ -1,7 +1,15 @@
 // Reductions over axes.
 
 import type { Operator } from "../operator.ts";
-import { apply, normalAxis, sameShape, shapeError, sizeOf, type Shape, type Tensor } from "../tensor.ts";
+import {
+  apply,
+  normalAxis,
+  sameShape,
+  shapeError,
+  sizeOf,
+  type Shape,
+  type Tensor,
+} from "../tensor.ts";
 import { broadcastTo, cast, div, equal, mul } from "./elementwise.ts";
 import { stopGradient } from "./leaf.ts";
 import { reshape } from "./shape.ts";
@@ -18,7 +26,11 @@ const reduced = (shape: Shape, axes: readonly number[], keep: boolean): number[]
 
 type Slope = (x: Tensor, keptY: Tensor, keptDy: Tensor) => Tensor;
 
-function reduction(name: string, onnxType: string, slope: Slope): (x: Tensor, options?: ReduceOptions) => Tensor {
+function reduction(
+  name: string,
+  onnxType: string,
+  slope: Slope,
+): (x: Tensor, options?: ReduceOptions) => Tensor {
   const operator: Operator = {
     name,
     type: ([x], { axes, keep }) => {
@@ -36,7 +48,9 @@ function reduction(name: string, onnxType: string, slope: Slope): (x: Tensor, op
     },
   };
   return (x, options = {}) => {
-    const axes = (options.axes ?? x.shape.map((_, axis) => axis)).map((axis) => normalAxis(axis, x.shape.length));
+    const axes = (options.axes ?? x.shape.map((_, axis) => axis)).map((axis) =>
+      normalAxis(axis, x.shape.length),
+    );
     if (axes.length === 0) return x;
     return apply(operator, [x], { axes, keep: options.keepAxes ?? false })[0]!;
   };
@@ -58,7 +72,9 @@ export function sumTo(x: Tensor, shape: Shape): Tensor {
   if (sameShape(x.shape, shape)) return x;
   const extra = x.shape.length - shape.length;
   if (extra < 0) return broadcastTo(x, shape);
-  const axes = x.shape.flatMap((extent, axis) => (axis < extra || (shape[axis - extra] === 1 && extent !== 1) ? [axis] : []));
+  const axes = x.shape.flatMap((extent, axis) =>
+    axis < extra || (shape[axis - extra] === 1 && extent !== 1) ? [axis] : [],
+  );
   const summed = axes.length === 0 ? x : sum(x, { axes, keepAxes: true });
   // A gradient may be smaller than its tensor (a constant zero of one branch): widen it.
   return broadcastTo(reshape(summed, summed.shape.slice(extra)), shape);

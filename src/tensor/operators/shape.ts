@@ -1,7 +1,16 @@
 // Operators that move elements without computing: reshape, transpose, slice, concat.
 
 import type { Operator } from "../operator.ts";
-import { apply, normalAxis, sameShape, shapeError, showShape, sizeOf, type Shape, type Tensor } from "../tensor.ts";
+import {
+  apply,
+  normalAxis,
+  sameShape,
+  shapeError,
+  showShape,
+  sizeOf,
+  type Shape,
+  type Tensor,
+} from "../tensor.ts";
 
 const reshapeOperator: Operator = {
   name: "reshape",
@@ -12,7 +21,8 @@ const reshapeOperator: Operator = {
     }
     return [{ shape: target, dtype: x!.dtype }];
   },
-  lower: (emit, node, inputs) => emit.node("Reshape", [inputs[0]!, emit.int64(node.attributes["shape"] as number[])]),
+  lower: (emit, node, inputs) =>
+    emit.node("Reshape", [inputs[0]!, emit.int64(node.attributes["shape"] as number[])]),
   gradient: ([dy], node) => [reshape(dy!, node.inputs[0]!.shape)],
 };
 
@@ -27,12 +37,22 @@ const transposeOperator: Operator = {
   name: "transpose",
   type: ([x], { order }) => {
     const axes = order as readonly number[];
-    if (axes.length !== x!.shape.length || new Set(axes).size !== axes.length || axes.some((axis) => !(axis in x!.shape))) {
-      throw shapeError("transpose", `an order of ${x!.shape.length} axes`, [x!], `got order ${showShape(axes)}`);
+    if (
+      axes.length !== x!.shape.length ||
+      new Set(axes).size !== axes.length ||
+      axes.some((axis) => !(axis in x!.shape))
+    ) {
+      throw shapeError(
+        "transpose",
+        `an order of ${x!.shape.length} axes`,
+        [x!],
+        `got order ${showShape(axes)}`,
+      );
     }
     return [{ shape: axes.map((axis) => x!.shape[axis]!), dtype: x!.dtype }];
   },
-  lower: (emit, node, inputs) => emit.node("Transpose", inputs, { perm: { ints: node.attributes["order"] as number[] } }),
+  lower: (emit, node, inputs) =>
+    emit.node("Transpose", inputs, { perm: { ints: node.attributes["order"] as number[] } }),
   gradient: ([dy], node) => {
     const order = node.attributes["order"] as number[];
     return [
@@ -54,9 +74,19 @@ const sliceOperator: Operator = {
   type: ([x], { axis, start, end }) => {
     const [at, from, to] = [axis as number, start as number, end as number];
     if (from < 0 || to > x!.shape[at]! || from >= to) {
-      throw shapeError("slice", `0 <= start < end <= ${x!.shape[at]}`, [x!], `got start ${from}, end ${to} on axis ${at}`);
+      throw shapeError(
+        "slice",
+        `0 <= start < end <= ${x!.shape[at]}`,
+        [x!],
+        `got start ${from}, end ${to} on axis ${at}`,
+      );
     }
-    return [{ shape: x!.shape.map((extent, index) => (index === at ? to - from : extent)), dtype: x!.dtype }];
+    return [
+      {
+        shape: x!.shape.map((extent, index) => (index === at ? to - from : extent)),
+        dtype: x!.dtype,
+      },
+    ];
   },
   lower: (emit, node, inputs) => {
     const value = (key: string): string => emit.int64([node.attributes[key] as number]);
@@ -64,7 +94,11 @@ const sliceOperator: Operator = {
   },
   gradient: ([dy], node) => {
     const x = node.inputs[0]!;
-    const [axis, start, end] = [node.attributes["axis"], node.attributes["start"], node.attributes["end"]] as number[];
+    const [axis, start, end] = [
+      node.attributes["axis"],
+      node.attributes["start"],
+      node.attributes["end"],
+    ] as number[];
     return [pad(dy!, axis!, start!, x.shape[axis!]! - end!)];
   },
 };
@@ -78,7 +112,9 @@ const padOperator: Operator = {
   name: "pad",
   type: ([x], { axis, before, after }) => [
     {
-      shape: x!.shape.map((extent, index) => (index === axis ? extent + (before as number) + (after as number) : extent)),
+      shape: x!.shape.map((extent, index) =>
+        index === axis ? extent + (before as number) + (after as number) : extent,
+      ),
       dtype: x!.dtype,
     },
   ],
@@ -86,7 +122,11 @@ const padOperator: Operator = {
     const { axis, before, after } = node.attributes;
     const rank = node.inputs[0]!.shape.length;
     const pads = Array.from({ length: 2 * rank }, (_, index) =>
-      index === axis ? (before as number) : index === rank + (axis as number) ? (after as number) : 0,
+      index === axis
+        ? (before as number)
+        : index === rank + (axis as number)
+          ? (after as number)
+          : 0,
     );
     return emit.node("Pad", [inputs[0]!, emit.int64(pads)]);
   },
@@ -98,7 +138,9 @@ const padOperator: Operator = {
 
 /** Zeros before and after along one axis. */
 export function pad(x: Tensor, axis: number, before: number, after: number): Tensor {
-  return before === 0 && after === 0 ? x : apply(padOperator, [x], { axis: normalAxis(axis, x.shape.length), before, after })[0]!;
+  return before === 0 && after === 0
+    ? x
+    : apply(padOperator, [x], { axis: normalAxis(axis, x.shape.length), before, after })[0]!;
 }
 
 const concatOperator: Operator = {
@@ -106,13 +148,22 @@ const concatOperator: Operator = {
   type: (inputs, { axis }) => {
     const [first] = inputs;
     const fits = inputs.every(
-      (x) => x.dtype === first!.dtype && x.shape.length === first!.shape.length && x.shape.every((extent, index) => index === axis || extent === first!.shape[index]),
+      (x) =>
+        x.dtype === first!.dtype &&
+        x.shape.length === first!.shape.length &&
+        x.shape.every((extent, index) => index === axis || extent === first!.shape[index]),
     );
     if (!fits) throw shapeError("concat", `equal shapes but for axis ${String(axis)}`, inputs);
     const total = inputs.reduce((length, x) => length + x.shape[axis as number]!, 0);
-    return [{ shape: first!.shape.map((extent, index) => (index === axis ? total : extent)), dtype: first!.dtype }];
+    return [
+      {
+        shape: first!.shape.map((extent, index) => (index === axis ? total : extent)),
+        dtype: first!.dtype,
+      },
+    ];
   },
-  lower: (emit, node, inputs) => emit.node("Concat", inputs, { axis: { int: node.attributes["axis"] as number } }),
+  lower: (emit, node, inputs) =>
+    emit.node("Concat", inputs, { axis: { int: node.attributes["axis"] as number } }),
   gradient: ([dy], node) => {
     const axis = node.attributes["axis"] as number;
     let start = 0;
@@ -122,5 +173,7 @@ const concatOperator: Operator = {
 
 /** Tensors one after the other along one axis. */
 export function concat(parts: readonly Tensor[], axis: number): Tensor {
-  return parts.length === 1 ? parts[0]! : apply(concatOperator, parts, { axis: normalAxis(axis, parts[0]!.shape.length) })[0]!;
+  return parts.length === 1
+    ? parts[0]!
+    : apply(concatOperator, parts, { axis: normalAxis(axis, parts[0]!.shape.length) })[0]!;
 }

@@ -1,0 +1,164 @@
+// The life of a run on one task: measure the untrained model, SFT, measure, GRPO, measure. Every part knows where a
+// checkpoint left it, so a resumed run takes the same path as one that was never stopped.
+
+import { z } from "zod";
+import type { Engine } from "../core/engine.ts";
+import type { Progress } from "../core/progress.ts";
+import { pairedDifference, type Estimate } from "../core/statistics.ts";
+import { evaluateTask, type JudgedItems, type TaskEvaluation } from "../evaluate/evaluate-task.ts";
+import { testItems } from "../rollout/items.ts";
+import type { Environment } from "../rollout/single-turn.ts";
+import { readEvaluations, type RunDirectory } from "../run/run-directory.ts";
+import { grpo, grpoSettings, type RewardWeights } from "./grpo.ts";
+import { sft, sftSettings } from "./sft.ts";
+
+export const evaluateSettings = z.object({
+  count: z.int().min(1).default(500).describe("held-out items"),
+  every: z
+    .int()
+    .min(0)
+    .default(0)
+    .describe("also evaluate after every n-th step of a stage; 0: only at its end"),
+  maxTokens: z.int().min(1).describe("most tokens of an answer"),
+  temperature: z.number().min(0).default(0).describe("0 is greedy"),
+});
+export type EvaluateSettings = z.output<typeof evaluateSettings>;
+
+export const postTrainSettings = z.object({
+  sft: sftSettings.describe("supervised fine-tuning on gold answers"),
+  grpo: grpoSettings.describe("reinforcement learning on the task's scores"),
+  evaluate: evaluateSettings.describe("accuracy on held-out items"),
+  checkpointEvery: z.int().min(1).default(50).describe("steps between checkpoints"),
+});
+export type PostTrainSettings = z.output<typeof postTrainSettings>;
+
+export interface PostTrainContext<Item, Config> {
+  readonly engine: Engine;
+  readonly environment: Environment<Item, Config>;
+  readonly run: RunDirectory;
+  readonly progress: Progress;
+  readonly signal: AbortSignal;
+  readonly seed: number;
+  readonly settings: PostTrainSettings;
+  readonly weights: RewardWeights;
+  /** Gives a new run its weights; not called on a resume. */
+  readonly initialise: () => Promise<void>;
+  /** Sees every evaluation with its outputs, for results in a published format. */
+  readonly onEvaluation?:
+    | ((stage: StageName, step: number, judged: JudgedItems<Item>) => void)
+    | undefined;
+}
+
+export type StageName = "untrained" | "sft" | "grpo";
+const TRAINING: readonly ("sft" | "grpo")[] = ["sft", "grpo"];
+
+export interface PostTrainSummary {
+  /** Accuracy at the end of each stage. */
+  readonly accuracy: Readonly<
+    Partial<Record<StageName, { accuracy: number; ci95: readonly [number, number]; count: number }>>
+  >;
+  /** GRPO less SFT on the same items, with its 95 % interval. */
+  readonly gain: Estimate | null;
+}
+
+const percent = (value: number): string => `${(100 * value).toFixed(1)} %`;
+const interval = ([low, high]: readonly [number, number]): string =>
+  `[${percent(low)}, ${percent(high)}]`;
+
+/** One line for people: accuracy, interval, count, levels. */
+export function describeEvaluation(label: string, evaluation: TaskEvaluation): string {
+  const levels = Object.entries(evaluation.levels).map(
+    ([level, one]) => `${level} ${percent(one.accuracy)}`,
+  );
+  const parts = [
+    `${label.padEnd(10)} ${percent(evaluation.accuracy).padStart(7)}  95 % ${interval(evaluation.ci95)}  n ${evaluation.count}`,
+    ...(levels.length > 1 ? [levels.sort().join(", ")] : []),
+  ];
+  return parts.join("   ");
+}
+
+export async function postTrain<Item, Config>(
+  context: PostTrainContext<Item, Config>,
+): Promise<PostTrainSummary> {
+  const { engine, environment, run, progress, settings, seed } = context;
+  const { task, config } = environment;
+  const items = testItems(task, config, seed, settings.evaluate.count);
+  const position = run.resume();
+
+  const measure = async (stage: StageName, step: number, isEnd: boolean): Promise<void> => {
+    const { maxTokens, temperature } = settings.evaluate;
+    const judged = await evaluateTask(engine, environment, items, {
+      maxTokens,
+      temperature,
+      seed,
+      progress,
+      label: `evaluating`,
+    });
+    const { accuracy, correct: _correct, ...rest } = judged.evaluation;
+    run.logEvaluation({ step, stage, task: task.name, split: "test", correct: accuracy, ...rest });
+    context.onEvaluation?.(stage, step, judged);
+    progress.line(describeEvaluation(isEnd ? stage : `  ${stage} ${step}`, judged.evaluation));
+  };
+
+  if (position === null) {
+    await context.initialise();
+    await measure("untrained", 0, true);
+  } else await engine.load(position.directory);
+
+  for (const stage of TRAINING) {
+    const { steps } = settings[stage];
+    const done = stepsDone(stage, position?.state);
+    if (steps === 0 || done >= steps) continue;
+    if (done === 0) await beginStage(context, stage);
+    const stageContext = {
+      ...context,
+      done,
+      checkpointEvery: settings.checkpointEvery,
+      evaluateEvery: settings.evaluate.every,
+      evaluate: (step: number) => measure(stage, step, step === steps),
+    };
+    if (stage === "sft") await sft(stageContext, settings.sft);
+    else await grpo(stageContext, settings.grpo, context.weights);
+  }
+  return summarise(run);
+}
+
+/** Steps of a stage that the checkpoint has behind it. */
+function stepsDone(
+  stage: "sft" | "grpo",
+  state: { readonly stage: string; readonly step: number } | undefined,
+): number {
+  if (state === undefined) return 0;
+  if (state.stage === stage) return state.step;
+  return TRAINING.indexOf(state.stage as "sft" | "grpo") > TRAINING.indexOf(stage) ? Infinity : 0;
+}
+
+async function beginStage<Item, Config>(
+  { engine, settings }: PostTrainContext<Item, Config>,
+  stage: "sft" | "grpo",
+): Promise<void> {
+  await engine.resetOptimiser();
+  if (stage === "grpo" && settings.grpo.klBeta > 0) await engine.freezeReference();
+}
+
+const outcomeList = ({ outcomes }: TaskEvaluation): number[] => Array.from(outcomes, Number);
+
+/** The last evaluation of each stage, and the gain of GRPO over what came before it. */
+function summarise(run: RunDirectory): PostTrainSummary {
+  const last = new Map<StageName, TaskEvaluation & { correct: number }>();
+  for (const record of readEvaluations(run.path)) {
+    last.set(
+      record["stage"] as StageName,
+      record as unknown as TaskEvaluation & { correct: number },
+    );
+  }
+  const accuracy = Object.fromEntries(
+    [...last].map(([stage, { correct, ci95, count }]) => [
+      stage,
+      { accuracy: correct, ci95, count },
+    ]),
+  );
+  const [before, after] = [last.get("sft") ?? last.get("untrained"), last.get("grpo")];
+  if (before === undefined || after === undefined) return { accuracy, gain: null };
+  return { accuracy, gain: pairedDifference(outcomeList(before), outcomeList(after)) };
+}

@@ -1,0 +1,87 @@
+// Supervised fine-tuning on gold answers.
+//
+//   L = −mean over the tokens of the batch's answers of log p(token)
+//
+// The loss is on the answer only (LLaMA-Factory's default, train_on_prompt false).
+
+import { z } from "zod";
+import type { Example } from "../core/engine.ts";
+import { randomStream } from "../core/random.ts";
+import { trainItem } from "../rollout/items.ts";
+import type { Environment } from "../rollout/single-turn.ts";
+import { now } from "../run/run-directory.ts";
+import {
+  checkFinite,
+  finishStep,
+  guardedStep,
+  optimiserSettings,
+  stepOptions,
+  type StageContext,
+} from "./stage.ts";
+
+export const sftSettings = z.object({
+  steps: z.int().min(0).describe("optimiser steps; 0 leaves the stage out"),
+  batch: z.int().min(1).default(64).describe("items a step"),
+  optimiser: optimiserSettings.prefault({ learningRate: 1e-3 }).describe("AdamW"),
+});
+export type SftSettings = z.output<typeof sftSettings>;
+
+function sftExample<Item, Config>(
+  environment: Environment<Item, Config>,
+  seed: number,
+  index: number,
+): Example {
+  const { task, config, tokenizer } = environment;
+  const item = trainItem(task, config, seed, index);
+  const prompt = tokenizer.encodePrompt(task.prompt(item, config));
+  const answer = tokenizer.encodeAnswer(task.gold(item, config, randomStream(seed, "gold", index)));
+  return { tokens: Int32Array.from([...prompt, ...answer]), promptLength: prompt.length };
+}
+
+/** Trains from `context.done` to the last step; every item is new. */
+export async function sft<Item, Config>(
+  context: StageContext<Item, Config>,
+  settings: SftSettings,
+): Promise<void> {
+  const { engine, environment, run, progress, seed } = context;
+  const { steps, batch: size, optimiser } = settings;
+  const makeBatch = (step: number): Example[] =>
+    Array.from({ length: size }, (_, index) =>
+      sftExample(environment, seed, (step - 1) * size + index),
+    );
+
+  if (context.done >= steps) return;
+  progress.begin("SFT", steps);
+  let batch = makeBatch(context.done + 1);
+  for (let step = context.done + 1; step <= steps; step++) {
+    const startMs = now();
+    const accumulating = engine.accumulate(batch, {
+      type: "cross-entropy",
+      aggregation: "token-mean",
+    });
+    const next = step < steps ? makeBatch(step + 1) : []; // prepared while the engine works
+    const result = await accumulating;
+    checkFinite(result, "sft", step, run);
+    const options = stepOptions(optimiser, step, steps);
+    const { gradientNorm } = await guardedStep(engine, options, "sft", step, run);
+    const tokens = batch.reduce((total, { tokens: ids }) => total + ids.length, 0);
+    progress.advance(step, `loss ${result.loss.toFixed(3)}`);
+    const stepMs = now() - startMs;
+    await finishStep(
+      context,
+      {
+        step,
+        stage: "sft",
+        loss: result.loss,
+        gradientNorm,
+        learningRate: options.learningRate,
+        tokens,
+        "time/stepMs": stepMs,
+        "time/tokensPerSecond": (1000 * tokens) / stepMs,
+      },
+      steps,
+    );
+    batch = next;
+  }
+  progress.end();
+}

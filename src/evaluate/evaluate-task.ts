@@ -1,0 +1,138 @@
+// Accuracy of a model on items of a task, with intervals, levels and classes of errors.
+
+import type { Engine } from "../core/engine.ts";
+import { RunError } from "../core/errors.ts";
+import type { Progress } from "../core/progress.ts";
+import { randomStream } from "../core/random.ts";
+import { wilsonInterval } from "../core/statistics.ts";
+import type { Output } from "../core/task.ts";
+import { rollOut, type Environment } from "../rollout/single-turn.ts";
+
+export interface EvaluateOptions {
+  readonly maxTokens: number;
+  /** 0 is greedy. */
+  readonly temperature: number;
+  readonly seed: number;
+  readonly progress: Progress;
+  readonly label: string;
+}
+
+/** Share of correct answers with its 95 % interval (Wilson). */
+export interface Accuracy {
+  readonly count: number;
+  readonly correct: number;
+  readonly accuracy: number;
+  readonly ci95: readonly [number, number];
+}
+
+export interface TaskEvaluation extends Accuracy {
+  readonly levels: Readonly<Record<string, Accuracy>>;
+  /** Wrong answers by class. */
+  readonly errors: Readonly<Record<string, number>>;
+  /** Mean of every score over the items where it does not abstain. */
+  readonly scores: Readonly<Record<string, number>>;
+  readonly meanTokens: number;
+  /** One character an item, in order: 1 right, 0 wrong. Two evaluations of the same items can be compared in pairs. */
+  readonly outcomes: string;
+}
+
+/** An evaluation with the outputs it judged. */
+export interface JudgedItems<Item> {
+  readonly evaluation: TaskEvaluation;
+  readonly outputs: readonly {
+    readonly item: Item;
+    readonly output: Output;
+    readonly right: boolean;
+  }[];
+}
+
+/** Items sampled together; large enough to fill the sampler, small enough to show progress. */
+const ITEMS_AT_ONCE = 256;
+
+export function accuracyOf(outcomes: readonly boolean[]): Accuracy {
+  const correct = outcomes.filter(Boolean).length;
+  const { low, high } = wilsonInterval(correct, outcomes.length);
+  return {
+    count: outcomes.length,
+    correct,
+    accuracy: correct / outcomes.length,
+    ci95: [low, high],
+  };
+}
+
+function grouped<T>(list: readonly T[], keyOf: (value: T) => string): Map<string, T[]> {
+  const groups = new Map<string, T[]>();
+  for (const value of list) {
+    const key = keyOf(value);
+    groups.set(key, [...(groups.get(key) ?? []), value]);
+  }
+  return groups;
+}
+
+/** One answer to every item. A scorer that fails stops the evaluation: a failure is not a wrong answer. */
+export async function evaluateTask<Item, Config>(
+  engine: Engine,
+  environment: Environment<Item, Config>,
+  items: readonly Item[],
+  options: EvaluateOptions,
+): Promise<JudgedItems<Item>> {
+  const { task, config } = environment;
+  const judged: { item: Item; output: Output; right: boolean; level: string; tokens: number }[] =
+    [];
+  const sums = new Map<string, { total: number; count: number }>();
+  options.progress.begin(options.label, items.length);
+  for (let start = 0; start < items.length; start += ITEMS_AT_ONCE) {
+    const rollouts = await rollOut(engine, environment, items.slice(start, start + ITEMS_AT_ONCE), {
+      group: 1,
+      maxTokens: options.maxTokens,
+      temperature: options.temperature,
+      random: (prompt) => randomStream(options.seed, "evaluation", start + prompt),
+    });
+    rollouts.forEach(({ item, completions: [completion] }, index) => {
+      const { scored, text, stopReason, tokens } = completion!;
+      if ("error" in scored) {
+        throw new RunError({
+          where: `evaluation: item ${start + index} of task ${task.name}`,
+          expected: "scores",
+          got: `an error of the scorer: ${scored.error.message}`,
+          cause: scored.error,
+        });
+      }
+      for (const [name, score] of Object.entries(scored.scores)) {
+        if (score === null) continue;
+        const { total, count } = sums.get(name) ?? { total: 0, count: 0 };
+        sums.set(name, { total: total + score, count: count + 1 });
+      }
+      judged.push({
+        item,
+        output: { text, stopReason },
+        right: scored.scores[task.accuracy] === 1,
+        level: task.level?.(item, config) ?? "all",
+        tokens: tokens.length,
+      });
+    });
+    const right = judged.filter((one) => one.right).length;
+    options.progress.advance(
+      judged.length,
+      `${((100 * right) / judged.length).toFixed(1)} % right`,
+    );
+  }
+  options.progress.end();
+  const wrong = judged.filter((one) => !one.right);
+  const classes = grouped(
+    wrong,
+    ({ item, output }) => task.errorClass?.(item, output, config) ?? "wrong",
+  );
+  const levels = grouped(judged, ({ level }) => level);
+  const evaluation: TaskEvaluation = {
+    ...accuracyOf(judged.map(({ right }) => right)),
+    levels: Object.fromEntries(
+      [...levels].map(([level, list]) => [level, accuracyOf(list.map(({ right }) => right))]),
+    ),
+    errors: Object.fromEntries([...classes].map(([name, list]) => [name, list.length])),
+    scores: Object.fromEntries([...sums].map(([name, { total, count }]) => [name, total / count])),
+    meanTokens: judged.reduce((total, { tokens }) => total + tokens, 0) / judged.length,
+    outcomes: judged.map(({ right }) => (right ? "1" : "0")).join(""),
+  };
+  return { evaluation, outputs: judged };
+}

@@ -1,0 +1,84 @@
+// One prompt, one completion: samples groups from an engine and lets the task score them.
+
+import type { Completion, Engine, SampleOptions } from "../core/engine.ts";
+import type { Message } from "../core/messages.ts";
+import type { Random } from "../core/random.ts";
+import type { Output, Scores, Task } from "../core/task.ts";
+import type { ChatTokenizer } from "../text/chat-tokenizer.ts";
+
+export interface ScoredCompletion extends Completion, Output {
+  /** Facts about the output, or the error that kept the task from stating them; never merged. */
+  readonly scored: { readonly scores: Scores } | { readonly error: Error };
+}
+
+export interface Rollout<Item> {
+  readonly item: Item;
+  readonly messages: readonly Message[];
+  readonly promptTokens: Int32Array;
+  readonly completions: readonly ScoredCompletion[];
+}
+
+export interface RolloutOptions {
+  readonly group: number;
+  readonly maxTokens: number;
+  readonly temperature: number;
+  readonly topK?: number | undefined;
+  readonly topP?: number | undefined;
+  readonly random: (prompt: number, sample: number) => Random;
+}
+
+/** A task with what is needed to show its items to a model. */
+export interface Environment<Item, Config> {
+  readonly task: Task<Item, Config>;
+  readonly config: Config;
+  readonly tokenizer: ChatTokenizer;
+}
+
+function scored<Item, Config>(
+  { task, config }: Environment<Item, Config>,
+  item: Item,
+  output: Output,
+): ScoredCompletion["scored"] {
+  try {
+    return { scores: task.score(item, output, config) };
+  } catch (error) {
+    return { error: error instanceof Error ? error : new Error(String(error)) };
+  }
+}
+
+/** `group` scored completions of every item. */
+export async function rollOut<Item, Config>(
+  engine: Engine,
+  environment: Environment<Item, Config>,
+  items: readonly Item[],
+  options: RolloutOptions,
+): Promise<Rollout<Item>[]> {
+  const { task, config, tokenizer } = environment;
+  const prompts = items.map((item) => {
+    const messages = task.prompt(item, config);
+    return { item, messages, promptTokens: tokenizer.encodePrompt(messages) };
+  });
+  const sampling: SampleOptions = {
+    group: options.group,
+    maxTokens: options.maxTokens,
+    temperature: options.temperature,
+    stop: [tokenizer.endToken],
+    random: options.random,
+    ...(options.topK !== undefined && { topK: options.topK }),
+    ...(options.topP !== undefined && { topP: options.topP }),
+  };
+  const groups = await engine.sample(
+    prompts.map(({ promptTokens }) => promptTokens),
+    sampling,
+  );
+  return prompts.map((prompt, index) => ({
+    ...prompt,
+    completions: groups[index]!.map((completion) => {
+      const output = {
+        text: tokenizer.decodeAnswer(completion.tokens),
+        stopReason: completion.stopReason,
+      };
+      return { ...completion, ...output, scored: scored(environment, prompt.item, output) };
+    }),
+  }));
+}
