@@ -210,7 +210,7 @@ export async function grpo<Item, Config>(
         "time/trainMs": doneMs - sampledMs,
         "time/stepMs": doneMs - startMs,
       },
-      steps,
+      { label: "GRPO", steps },
     );
   }
   progress.end();

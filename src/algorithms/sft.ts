@@ -79,7 +79,7 @@ export async function sft<Item, Config>(
         "time/stepMs": stepMs,
         "time/tokensPerSecond": (1000 * tokens) / stepMs,
       },
-      steps,
+      { label: "SFT", steps },
     );
     batch = next;
   }

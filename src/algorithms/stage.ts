@@ -116,14 +116,16 @@ export async function guardedStep(
 export async function finishStep<Item, Config>(
   context: StageContext<Item, Config>,
   record: MetricsRecord,
-  steps: number,
+  { label, steps }: { readonly label: string; readonly steps: number },
 ): Promise<void> {
-  const { run, engine, signal } = context;
+  const { run, engine, signal, progress } = context;
   const { stage, step } = record;
   run.logMetrics(record);
   const isLast = step === steps;
-  if (isLast || (context.evaluateEvery > 0 && step % context.evaluateEvery === 0))
+  if (isLast || (context.evaluateEvery > 0 && step % context.evaluateEvery === 0)) {
     await context.evaluate(step);
+    if (!isLast) progress.begin(label, steps); // the evaluation had the display
+  }
   if (isLast || signal.aborted || step % context.checkpointEvery === 0) {
     await run.saveCheckpoint({ stage, step }, (directory) => engine.save(directory));
   }

@@ -26,9 +26,12 @@ export function resumeCommand(path: string): string {
   return `${commandName()} resume ${quotePath(path)}`;
 }
 
+/** What a run needs of the world around it. */
+type RunContext = Pick<CommandContext, "stderr" | "signals" | "kill">;
+
 /** Aborts on the first Ctrl-C, kills on the second; returns how to stop listening. */
 function listenForInterrupt(
-  { signals, kill }: CommandContext,
+  { signals, kill }: RunContext,
   abort: AbortController,
   tell: (text: string) => void,
 ): () => void {
@@ -57,8 +60,8 @@ function closeRun(run: RunDirectory, status: "interrupted" | "failed", error: un
 
 /** Runs `system.train` to its end; prints the resume command when it stops before. */
 export async function executeRun(
-  context: CommandContext,
-  system: System,
+  context: RunContext,
+  system: Pick<System, "train">,
   run: RunDirectory,
   config: unknown,
 ): Promise<CommandResult> {

@@ -2,7 +2,7 @@
 
 import { unknownName } from "../core/errors.ts";
 import type { Task } from "../core/task.ts";
-import { mazeTask } from "./maze/task.ts";
+import { mazeTask } from "./maze/index.ts";
 
 /** A task whose item and config types only the task itself knows. */
 export type AnyTask = Task<unknown, unknown>;

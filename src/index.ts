@@ -1,0 +1,25 @@
+// Alidade: teach models to reason about space. What a program of your own imports.
+
+export { trainTask, type TrainTaskOptions } from "./cli/train-task.ts";
+export * from "./core/errors.ts";
+export type {
+  AccumulateResult,
+  Completion,
+  Engine,
+  Example,
+  LossSpec,
+  SampleOptions,
+  Sequence,
+} from "./core/engine.ts";
+export type { Message } from "./core/messages.ts";
+export { silentProgress, type Progress } from "./core/progress.ts";
+export { randomStream, type Random } from "./core/random.ts";
+export { defineTask, type Output, type Scores, type Task } from "./core/task.ts";
+export { LocalEngine, type LocalEngineOptions } from "./engine/local-engine.ts";
+export { evaluateTask, type TaskEvaluation } from "./evaluate/evaluate-task.ts";
+export type { DecoderConfig } from "./models/decoder.ts";
+export { testItems, trainItem } from "./rollout/items.ts";
+export { rollOut, type Environment } from "./rollout/single-turn.ts";
+export { readEvaluations, readMetrics, readSamples, RunDirectory } from "./run/run-directory.ts";
+export { mazeTask } from "./tasks/maze/index.ts";
+export { ChatTokenizer } from "./text/chat-tokenizer.ts";
