@@ -77,15 +77,12 @@ export function shapeError(
   return new ShapeError({ where, expected, got: inputs.map(showType).join(" and "), hint });
 }
 
-/** An axis counted from the front; negative ones count from the back. */
-export function normalAxis(axis: number, rank: number): number {
+/** An axis of x counted from the front; negative ones count from the back. */
+export function normalAxis(operator: string, axis: number, x: TensorType): number {
+  const rank = x.shape.length;
   const normal = axis < 0 ? axis + rank : axis;
   if (!Number.isInteger(axis) || normal < 0 || normal >= rank) {
-    throw new ShapeError({
-      where: "axis",
-      expected: `a whole number in [${-rank}, ${rank})`,
-      got: String(axis),
-    });
+    throw shapeError(operator, `an axis in [${-rank}, ${rank})`, [x], `got axis ${axis}`);
   }
   return normal;
 }

@@ -120,11 +120,14 @@ export function takeLast(x: Tensor, indices: Tensor): Tensor {
 const scatterLastOperator: Operator = {
   name: "scatterLast",
   type: ([indices, updates], { shape }) => {
-    if (indices!.dtype !== "int32" || !sameShape(indices!.shape, updates!.shape)) {
-      throw shapeError("scatterLast", "int32 indices and updates of one shape", [
-        indices!,
-        updates!,
-      ]);
+    const leading = (shape as Shape).slice(0, -1);
+    const fits = sameShape(indices!.shape, leading) && sameShape(updates!.shape, leading);
+    if (!fits || indices!.dtype !== "int32") {
+      throw shapeError(
+        "scatterLast",
+        `int32 indices and updates of ${showShape(leading)} for ${showShape(shape as Shape)}`,
+        [indices!, updates!],
+      );
     }
     return [{ shape: shape as Shape, dtype: updates!.dtype }];
   },

@@ -49,7 +49,7 @@ function reduction(
   };
   return (x, options = {}) => {
     const axes = (options.axes ?? x.shape.map((_, axis) => axis)).map((axis) =>
-      normalAxis(axis, x.shape.length),
+      normalAxis(name, axis, x),
     );
     if (axes.length === 0) return x;
     return apply(operator, [x], { axes, keep: options.keepAxes ?? false })[0]!;

@@ -16,7 +16,8 @@ const reshapeOperator: Operator = {
   name: "reshape",
   type: ([x], { shape }) => {
     const target = shape as Shape;
-    if (sizeOf(target) !== sizeOf(x!.shape)) {
+    const isWhole = target.every((extent) => Number.isInteger(extent) && extent >= 0);
+    if (!isWhole || sizeOf(target) !== sizeOf(x!.shape)) {
       throw shapeError("reshape", `${sizeOf(target)} elements for ${showShape(target)}`, [x!]);
     }
     return [{ shape: target, dtype: x!.dtype }];
@@ -105,7 +106,7 @@ const sliceOperator: Operator = {
 
 /** Elements `start` (included) to `end` (excluded) of one axis. */
 export function slice(x: Tensor, axis: number, start: number, end: number): Tensor {
-  return apply(sliceOperator, [x], { axis: normalAxis(axis, x.shape.length), start, end })[0]!;
+  return apply(sliceOperator, [x], { axis: normalAxis("slice", axis, x), start, end })[0]!;
 }
 
 const padOperator: Operator = {
@@ -140,7 +141,7 @@ const padOperator: Operator = {
 export function pad(x: Tensor, axis: number, before: number, after: number): Tensor {
   return before === 0 && after === 0
     ? x
-    : apply(padOperator, [x], { axis: normalAxis(axis, x.shape.length), before, after })[0]!;
+    : apply(padOperator, [x], { axis: normalAxis("pad", axis, x), before, after })[0]!;
 }
 
 const concatOperator: Operator = {
@@ -175,5 +176,5 @@ const concatOperator: Operator = {
 export function concat(parts: readonly Tensor[], axis: number): Tensor {
   return parts.length === 1
     ? parts[0]!
-    : apply(concatOperator, parts, { axis: normalAxis(axis, parts[0]!.shape.length) })[0]!;
+    : apply(concatOperator, parts, { axis: normalAxis("concat", axis, parts[0]!) })[0]!;
 }

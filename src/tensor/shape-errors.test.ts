@@ -1,0 +1,130 @@
+// A shape error names the layer, the operator and every shape.
+
+import { describe, expect, it } from "vitest";
+import { ShapeError } from "../core/errors.ts";
+import {
+  add,
+  and,
+  broadcastTo,
+  cachedAttention,
+  concat,
+  constant,
+  exp,
+  gatherRows,
+  input,
+  matmul,
+  max,
+  mean,
+  mul,
+  pad,
+  reshape,
+  rmsNorm,
+  rotary,
+  scatterAddRows,
+  scatterLast,
+  scope,
+  slice,
+  sum,
+  takeLast,
+  transpose,
+  where,
+  type Dtype,
+  type Tensor,
+} from "./index.ts";
+
+const x = (...shape: number[]): Tensor => input("x", shape);
+const typed = (dtype: Dtype, ...shape: number[]): Tensor => input("x", shape, dtype);
+
+const wrong: readonly (readonly [string, () => Tensor, readonly string[]])[] = [
+  ["add", () => add(x(2, 3), x(2)), ["float32[2, 3] and float32[2]"]],
+  ["add", () => add(x(2), typed("int32", 2)), ["float32[2] and int32[2]"]],
+  ["mul", () => mul(typed("int32", 2), typed("int32", 2)), ["int32[2] and int32[2]"]],
+  ["and", () => and(x(2), x(2)), ["float32[2] and float32[2]"]],
+  ["exp", () => exp(typed("int32", 2)), ["expected a float32 tensor", "int32[2]"]],
+  ["where", () => where(typed("bool", 3), x(2), x(2)), ["bool[3] and float32[2] and float32[2]"]],
+  ["where", () => where(x(2), x(2), x(2)), ["a bool condition"]],
+  ["matmul", () => matmul(x(2, 3), x(4, 5)), ["float32[2, 3] and float32[4, 5]", "3 and 4"]],
+  [
+    "matmul",
+    () => matmul(x(2, 3), x(3, 5), { transposeB: true }),
+    ["float32[2, 3] and float32[3, 5]", "transposeB true"],
+  ],
+  ["matmul", () => matmul(x(2, 2, 3), x(3, 3, 5)), ["float32[2, 2, 3] and float32[3, 3, 5]"]],
+  ["matmul", () => matmul(x(2, 2, 3), x(3, 5)), ["float32[2, 2, 3] and float32[3, 5]"]],
+  ["matmul", () => matmul(x(2), x(2)), ["float32[2] and float32[2]"]],
+  ["broadcastTo", () => broadcastTo(x(2, 3), [2, 4]), ["[2, 4]", "float32[2, 3]"]],
+  ["broadcastTo", () => broadcastTo(x(2, 3), [3]), ["[3]", "float32[2, 3]"]],
+  ["reshape", () => reshape(x(2, 3), [4, 2]), ["[4, 2]", "float32[2, 3]"]],
+  ["reshape", () => reshape(x(2, 5), [-1, 4]), ["4]", "float32[2, 5]"]],
+  ["reshape", () => reshape(x(2, 5), [-2, -5]), ["[-2, -5]", "float32[2, 5]"]],
+  ["transpose", () => transpose(x(2, 3), [0, 0]), ["[0, 0]", "float32[2, 3]"]],
+  ["transpose", () => transpose(x(2, 3), [1]), ["[1]", "float32[2, 3]"]],
+  ["slice", () => slice(x(2, 3), 1, 1, 4), ["start 1, end 4 on axis 1", "float32[2, 3]"]],
+  ["slice", () => slice(x(2, 3), 1, 2, 2), ["start 2, end 2", "float32[2, 3]"]],
+  ["slice", () => slice(x(2, 3), 2, 0, 1), ["[-2, 2)", "2", "float32[2, 3]"]],
+  ["pad", () => pad(x(2, 3), -3, 0, 1), ["[-2, 2)", "-3", "float32[2, 3]"]],
+  ["concat", () => concat([x(2, 3), x(3, 3)], 1), ["float32[2, 3] and float32[3, 3]"]],
+  ["concat", () => concat([x(2, 3), x(2, 3)], 0.5), ["0.5", "float32[2, 3]"]],
+  ["sum", () => sum(x(2, 3), { axes: [2] }), ["[-2, 2)", "float32[2, 3]"]],
+  ["mean", () => mean(x(2, 3), { axes: [-3] }), ["-3", "float32[2, 3]"]],
+  ["max", () => max(typed("int32", 2)), ["int32[2]"]],
+  ["gatherRows", () => gatherRows(x(4, 2), x(3)), ["float32[4, 2] and float32[3]"]],
+  [
+    "scatterAddRows",
+    () => scatterAddRows(typed("int32", 3), x(3, 2), [4, 5]),
+    ["int32[3] and float32[3, 2]", "[5]"],
+  ],
+  ["takeLast", () => takeLast(x(2, 3, 4), typed("int32", 2)), ["float32[2, 3, 4] and int32[2]"]],
+  ["scatterLast", () => scatterLast(typed("int32", 2), x(3), [2, 5]), ["int32[2] and float32[3]"]],
+  [
+    "scatterLast",
+    () => scatterLast(typed("int32", 2), x(2), [3, 5]),
+    ["[3, 5]", "int32[2] and float32[2]"],
+  ],
+  ["rmsNorm", () => rmsNorm(x(2, 3), x(2), 1e-6), ["float32[2, 3] and float32[2]"]],
+  ["rotary", () => rotary(x(2, 3, 8), x(2, 2), x(2, 2)), ["float32[2, 3, 8] and float32[2, 2]"]],
+  ["rotary", () => rotary(x(2, 3, 6), x(3, 2), x(3, 2)), ["float32[2, 3, 6] and float32[3, 2]"]],
+  ["constant", () => constant([1, 2, 3], [2, 2]), ["expected 4 values", "float32[2, 2]", "got 3"]],
+  [
+    "cachedAttention",
+    () => {
+      const cache = x(2, 1, 4, 16);
+      const part = x(2, 1, 16);
+      return cachedAttention(
+        {
+          query: x(3, 1, 16),
+          key: part,
+          value: part,
+          keyCache: cache,
+          valueCache: cache,
+          lastPosition: typed("int32", 2),
+          totalLength: typed("int32", 1),
+          cosine: x(4, 8),
+          sine: x(4, 8),
+        },
+        1,
+      )[0];
+    },
+    ["float32[3, 1, 16] and float32[2, 1, 16] and float32[2, 1, 4, 16]"],
+  ],
+];
+
+describe("a shape error", () => {
+  it.each(wrong)("of %s", (name, build, parts) => {
+    let error: unknown;
+    try {
+      scope("layer7", () => scope("mlp", build));
+    } catch (caught) {
+      error = caught;
+    }
+    expect(error).toBeInstanceOf(ShapeError);
+    const { message } = error as Error;
+    expect(message.startsWith(`layer7/mlp/${name}: expected `), message).toBe(true);
+    for (const part of parts) expect(message).toContain(part);
+  });
+
+  it("leaves the layer behind", () => {
+    expect(() => scope("broken", () => add(x(2), x(3)))).toThrow("broken/add");
+    expect(() => add(x(2), x(3))).toThrow(/^add: expected/);
+  });
+});
