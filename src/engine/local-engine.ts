@@ -32,15 +32,16 @@ import { AdamW } from "../nn/adamw.ts";
 import { mapTree, ParameterLayout } from "../nn/parameters.ts";
 import { readSafetensors, writeSafetensors } from "../nn/safetensors.ts";
 import {
-  add,
+  addInto,
   allocate,
   compile,
-  gatherRows,
   gradients,
   input,
   mul,
+  selectRows,
   sum,
   type Binding,
+  type Program,
   type Tensor,
   type TensorData,
 } from "../tensor/index.ts";
@@ -52,11 +53,14 @@ export interface LocalEngineOptions {
   readonly microBatchTokens: number;
   /** Most completions that are sampled at once. */
   readonly maxSampleRows: number;
+  /** Prefix of files for ONNX Runtime's profile of every program; null: none. */
+  readonly profile: string | null;
 }
 
 export const defaultEngineOptions: LocalEngineOptions = {
   microBatchTokens: 4096,
   maxSampleRows: 256,
+  profile: null,
 };
 
 type Policy = "current" | "reference";
@@ -91,6 +95,7 @@ export class LocalEngine implements Engine {
       symbols: this.#symbols,
       weights: this.#layout.views(this.#weights),
       maxRows: this.#options.maxSampleRows,
+      compile: (graph, name, inPlace) => this.#compile(graph, name, inPlace),
     });
   }
 
@@ -298,6 +303,16 @@ export class LocalEngine implements Engine {
     return binding;
   }
 
+  #compile(
+    graph: Readonly<Record<string, Tensor>>,
+    name: string,
+    inPlace: Readonly<Record<string, string>> = {},
+  ): Program {
+    const { profile } = this.#options;
+    const prefix = `${profile}-${name.replaceAll(/[^a-z0-9]+/gi, "-").slice(0, 60)}`;
+    return compile(graph, { name, inPlace, ...(profile !== null && { profile: prefix }) });
+  }
+
   #weightsOf(policy: Policy): Float32Array {
     if (policy === "current") return this.#weights;
     if (this.#reference === undefined) {
@@ -317,9 +332,10 @@ export class LocalEngine implements Engine {
   ): TokenDistribution {
     const tokens = input("tokens", [rows, time], "int32");
     const scored = rows * completionTime;
-    const hidden = gatherRows(
+    const hidden = selectRows(
       decoderHidden(this.#symbols, tokens, this.config),
       input("positions", [scored], "int32"),
+      input("places", [rows * time], "int32"),
     ); // [scored, width]
     return tokenDistribution(
       decoderLogits(this.#symbols, hidden),
@@ -333,7 +349,7 @@ export class LocalEngine implements Engine {
     const key = `logProbs ${policy} ${shapeKey(piece)} temperature ${temperature}`;
     return this.#bound(key, () => {
       const { logProbs } = this.#distribution(piece, temperature);
-      return compile({ logProbs }, { name: key }).bind({
+      return this.#compile({ logProbs }, key).bind({
         ...this.#layout.views(weights),
         ...tokenMemory(piece),
       });
@@ -358,10 +374,10 @@ export class LocalEngine implements Engine {
         specs.map(({ name }) => parameters.get(name)!),
       );
       specs.forEach(({ name, shape }, index) => {
-        outputs[`new gradient ${name}`] = add(input(`gradient ${name}`, shape), slopes[index]!);
+        outputs[`new gradient ${name}`] = addInto(input(`gradient ${name}`, shape), slopes[index]!);
         inPlace[`new gradient ${name}`] = `gradient ${name}`;
       });
-      return compile(outputs, { name: key, inPlace }).bind({
+      return this.#compile(outputs, key, inPlace).bind({
         ...this.#layout.views(this.#weights),
         ...this.#layout.views(this.#gradient, "gradient "),
         ...tokenMemory(piece),
@@ -413,6 +429,7 @@ function tokenMemory({ rows, time, completionTime }: MicroBatch): Record<string,
   return {
     tokens: allocate("int32", [rows, time]),
     positions: allocate("int32", [rows * completionTime]),
+    places: allocate("int32", [rows * time]),
     targets: allocate("int32", [rows * completionTime]),
   };
 }
@@ -423,20 +440,20 @@ function fillTokens(
   batch: readonly Sequence[],
   { members, time, completionTime }: MicroBatch,
 ): void {
-  const [tokens, positions, targets] = [
-    binding.ints("tokens"),
-    binding.ints("positions"),
-    binding.ints("targets"),
-  ];
+  const [tokens, positions] = [binding.ints("tokens"), binding.ints("positions")];
+  const [places, targets] = [binding.ints("places"), binding.ints("targets")];
   tokens.fill(0);
   positions.fill(0);
   targets.fill(0);
+  places.fill(positions.length);
   members.forEach((member, row) => {
     const { tokens: ids, promptLength } = batch[member]!;
     tokens.set(ids, row * time);
     for (let index = 0; index < ids.length - promptLength; index++) {
-      positions[row * completionTime + index] = row * time + promptLength + index - 1;
-      targets[row * completionTime + index] = ids[promptLength + index]!;
+      const [from, to] = [row * time + promptLength + index - 1, row * completionTime + index];
+      positions[to] = from;
+      places[from] = to;
+      targets[to] = ids[promptLength + index]!;
     }
   });
 }

@@ -12,13 +12,13 @@ import {
 } from "../models/decoder.ts";
 import {
   allocate,
-  compile,
   gatherRows,
   input,
   mul,
   reshape,
   softmax,
   type Binding,
+  type Program,
   type Tensor,
 } from "../tensor/index.ts";
 import { drawToken } from "./draw.ts";
@@ -32,6 +32,11 @@ export interface SamplerHost {
   readonly weights: Readonly<Record<string, Float32Array>>;
   /** Most rows of a decode step. */
   readonly maxRows: number;
+  readonly compile: (
+    graph: Readonly<Record<string, Tensor>>,
+    name: string,
+    inPlace: Readonly<Record<string, string>>,
+  ) => Program;
 }
 
 interface Row {
@@ -273,7 +278,7 @@ export class Sampler {
       memory[`keys${layer}`] = cache.blocks[layer * 2]!.subarray(0, rows * cache.rowSize);
       memory[`values${layer}`] = cache.blocks[layer * 2 + 1]!.subarray(0, rows * cache.rowSize);
     });
-    return compile(outputs, { name, inPlace }).bind(memory);
+    return this.#host.compile(outputs, name, inPlace).bind(memory);
   }
 }
 

@@ -9,13 +9,12 @@ import {
   constant,
   gatherRows,
   matmul,
-  mul,
   reshape,
   rmsNorm,
   rotary,
   scope,
-  silu,
   softmax,
+  swiglu,
   transpose,
   type Tensor,
 } from "../tensor/index.ts";
@@ -146,7 +145,7 @@ function blocks(
         const normed = rmsNorm(x, layer.mlpNorm, config.normEpsilon);
         return add(
           x,
-          linear(mul(silu(linear(normed, layer.gate)), linear(normed, layer.up)), layer.down),
+          linear(swiglu(linear(normed, layer.gate), linear(normed, layer.up)), layer.down),
         );
       });
     }),

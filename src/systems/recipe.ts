@@ -57,6 +57,11 @@ export const engineSettings = z.object({
     .min(1)
     .default(4096)
     .describe("tokens of a micro-batch; changes speed and memory, not results"),
+  profile: z
+    .string()
+    .nullable()
+    .default(null)
+    .describe("prefix of files for ONNX Runtime's profile of every program; null: none"),
   maxSampleRows: z.int().min(2).default(256).describe("most completions sampled at once"),
 });
 
@@ -107,9 +112,9 @@ function localEngine(model: DecoderConfig, settings: z.output<typeof engineSetti
       got: String(model.kvHeads),
     });
   }
-  const { device, threads, spinning, microBatchTokens, maxSampleRows } = settings;
+  const { device, threads, spinning, microBatchTokens, maxSampleRows, profile } = settings;
   configureRuntime({ device, threads, spinning });
-  return new LocalEngine(model, { microBatchTokens, maxSampleRows });
+  return new LocalEngine(model, { microBatchTokens, maxSampleRows, profile });
 }
 
 /** Trains from where the run directory stands to the end; saves the model. */

@@ -45,4 +45,6 @@ export interface Operator {
     | null;
   /** Reads each input element only to write the same output element, so the output may share an input's memory. */
   readonly elementwise?: true;
+  /** This input alone may share its memory with the output: it is read before anything is written, or where it is written. */
+  readonly inPlaceInput?: number;
 }

@@ -29,7 +29,7 @@ export function allocate(dtype: Dtype, shape: Shape): TensorData {
 export interface CompileOptions {
   /** Output name → input name whose memory it may overwrite. Refused where that would be a race. */
   readonly inPlace?: Readonly<Record<string, string>>;
-  /** Prefix of a file for ONNX Runtime's profile (a JSON trace); written by `endProfile`. */
+  /** Prefix of a file for ONNX Runtime's profile (a JSON trace of every node); complete once the program is disposed of. */
   readonly profile?: string;
   /** What the program is for; errors name it. */
   readonly name?: string;
@@ -50,12 +50,14 @@ export class Program implements Disposable {
   readonly inputs: readonly NamedTensor[];
   readonly outputs: readonly NamedTensor[];
   readonly #inPlace: Readonly<Record<string, string>>;
+  readonly #isProfiled: boolean;
   #session: Pointer;
 
   constructor(graph: Readonly<Record<string, Tensor>>, options: CompileOptions = {}) {
     const { inPlace = {}, name = "program" } = options;
     this.name = name;
     this.#inPlace = inPlace;
+    this.#isProfiled = options.profile !== undefined;
     for (const [output, inputName] of Object.entries(inPlace))
       checkInPlace(name, graph, output, inputName);
     const encoded = encodeGraph(graph);
@@ -104,13 +106,9 @@ export class Program implements Disposable {
     return this.#session;
   }
 
-  /** Writes ONNX Runtime's profile and returns the path of the trace. */
-  endProfile(): string {
-    return ortLibrary().endProfiling(this.session());
-  }
-
   [Symbol.dispose](): void {
     if (this.#session === 0n) return;
+    if (this.#isProfiled) ortLibrary().endProfiling(this.#session);
     sessions.unregister(this);
     ortLibrary().call("ReleaseSession", this.#session);
     this.#session = 0n;
@@ -208,9 +206,10 @@ function checkInPlace(
   if (source === undefined) return refuse("no such input");
   const value = source.outputs[0]!;
   if (showType(value) !== showType(tensor)) refuse(`${showType(tensor)} over ${showType(value)}`);
-  if (!maker.inputs.includes(value))
-    refuse(`${maker.operator.name} does not read the input itself`);
-  if (maker.operator.elementwise !== true && !IN_PLACE_OPERATORS.has(maker.operator.name)) {
+  const position = maker.inputs.indexOf(value);
+  if (position < 0) refuse(`${maker.operator.name} does not read the input itself`);
+  const { elementwise, inPlaceInput } = maker.operator;
+  if (elementwise !== true && inPlaceInput !== position && !IN_PLACE_OPERATORS.has(maker.operator.name)) {
     refuse(`${maker.operator.name} is not element-wise`);
   }
   const before = new Set<Node>(topologicalOrder(maker.inputs));

@@ -10,6 +10,7 @@ import {
   type Shape,
   type Tensor,
 } from "../tensor.ts";
+import { pad } from "./shape.ts";
 
 const gatherRowsOperator: Operator = {
   name: "gatherRows",
@@ -144,4 +145,33 @@ const scatterLastOperator: Operator = {
 /** Zeros of `shape` […i, n] with `updates` […i] at `indices` […i] of the last axis. */
 export function scatterLast(indices: Tensor, updates: Tensor, shape: Shape): Tensor {
   return apply(scatterLastOperator, [indices, updates], { shape })[0]!;
+}
+
+const selectRowsOperator: Operator = {
+  name: "selectRows",
+  type: ([table, indices, places]) => {
+    const fits =
+      indices!.dtype === "int32" &&
+      places!.dtype === "int32" &&
+      indices!.shape.length === 1 &&
+      sameShape(places!.shape, table!.shape.slice(0, 1));
+    if (!fits) {
+      throw shapeError("selectRows", "a table, int32 indices [selected] and int32 places [rows]", [table!, indices!, places!]);
+    }
+    return [{ shape: [indices!.shape[0]!, ...table!.shape.slice(1)], dtype: table!.dtype }];
+  },
+  lower: (emit, _node, inputs) => emit.node("Gather", [inputs[0]!, inputs[1]!], { axis: { int: 0 } }),
+  gradient: ([dy], node) => {
+    const padded = pad(dy!, 0, 0, 1); // one row of zeros at the end
+    return [gatherRows(padded, node.inputs[2]!), undefined, undefined];
+  },
+};
+
+/**
+ * Rows of `table` [rows, width] at different `indices` [selected]; `places` [rows] says where each row went, and `selected`
+ * where it went nowhere. Equal indices are allowed only where the result gets no gradient (padding).
+ * The gradient is again a selection, many times faster than adding rows one after the other.
+ */
+export function selectRows(table: Tensor, indices: Tensor, places: Tensor): Tensor {
+  return apply(selectRowsOperator, [table, indices, places])[0]!;
 }

@@ -1,6 +1,7 @@
 // Matrix products. com.microsoft.FusedMatMul transposes and scales inside, so every gradient is again one product.
 
 import type { Operator } from "../operator.ts";
+import { add } from "./elementwise.ts";
 import { apply, sameShape, shapeError, showShape, type Tensor } from "../tensor.ts";
 
 export interface MatmulOptions {
@@ -77,4 +78,35 @@ const matmulOperator: Operator = {
 export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor {
   const { transposeA = false, transposeB = false, scale = 1 } = options;
   return apply(matmulOperator, [a, b], { transposeA, transposeB, scale })[0]!;
+}
+
+const matmulAddOperator: Operator = {
+  name: "matmulAdd",
+  inPlaceInput: 2,
+  type: ([a, b, c], attributes) => {
+    const [product] = matmulOperator.type([a!, b!], attributes);
+    if (a!.shape.length !== 2 || !sameShape(product!.shape, c!.shape)) {
+      throw shapeError("matmulAdd", "two matrices and an addend of the shape of their product", [a!, b!, c!]);
+    }
+    return [product!];
+  },
+  lower: (emit, node, inputs) => {
+    const { transposeA, transposeB, scale } = node.attributes as unknown as Flags;
+    return emit.node("Gemm", inputs, {
+      transA: { int: transposeA ? 1 : 0 },
+      transB: { int: transposeB ? 1 : 0 },
+      alpha: { float: scale },
+    });
+  },
+  gradient: ([dy], node) => [...matmulOperator.gradient!([dy], node), dy],
+};
+
+/**
+ * sum + x. When x is a product of two matrices they become one operator that adds into the memory of `sum` (pass the result
+ * as an output in place of `sum`): how gradients accumulate without a pass of their own.
+ */
+export function addInto(sum: Tensor, x: Tensor): Tensor {
+  const { operator, inputs, attributes } = x.node;
+  if (operator !== matmulOperator || x.shape.length !== 2) return add(sum, x);
+  return apply(matmulAddOperator, [...inputs, sum], attributes)[0]!;
 }

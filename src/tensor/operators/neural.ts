@@ -2,7 +2,7 @@
 
 import type { Operator } from "../operator.ts";
 import { apply, sameShape, shapeError, sizeOf, type Tensor } from "../tensor.ts";
-import { exp, mul, neg, sub } from "./elementwise.ts";
+import { add, exp, mul, neg, sigmoid, sub } from "./elementwise.ts";
 import { matmul } from "./matmul.ts";
 import { sum } from "./reduce.ts";
 import { reshape } from "./shape.ts";
@@ -58,23 +58,50 @@ const rmsNormOperator: Operator = {
     return [y!, inverse!];
   },
   gradient: ([dy], node) => {
-    // y = x r g with r = 1 / rms(x):  dx = r (dy g - xr mean(dy g xr)),  dg = sum over rows of dy xr.
+    // y = x r g with r = 1 / rms(x), p = dy x:
+    //   dg = Σ_rows r p        dx = r g dy − r³ mean(g p) x
     const [x, scale] = [node.inputs[0]!, node.inputs[1]!];
     const width = scale.shape[0]!;
-    const unit = mul(x, node.outputs[1]!); // [..., width]
-    const product = reshape(mul(dy!, unit), [-1, width]); // [rows, width]
+    const rows = sizeOf(x.shape) / width;
+    const inverse = reshape(node.outputs[1]!, [rows, 1]);
+    const [flatX, flatDy] = [reshape(x, [rows, width]), reshape(dy!, [rows, width])];
+    const product = mul(flatDy, flatX); // [rows, width]
+    const dScale = reshape(matmul(inverse, product, { transposeA: true }), [width]);
     const mean = matmul(product, reshape(scale, [width, 1]), { scale: 1 / width }); // [rows, 1]
-    const dx = mul(
-      sub(mul(dy!, scale), mul(unit, reshape(mean, [...x.shape.slice(0, -1), 1]))),
-      node.outputs[1]!,
-    );
-    return [dx, sum(product, { axes: [0] })];
+    const cube = mul(mul(inverse, inverse), mul(inverse, mean)); // [rows, 1]
+    const dx = sub(mul(mul(flatDy, scale), inverse), mul(flatX, cube));
+    return [reshape(dx, x.shape), dScale];
   },
 };
 
 /** x / sqrt(mean(x²) + epsilon) · scale over the last axis (Zhang and Sennrich, arXiv:1910.07467). */
 export function rmsNorm(x: Tensor, scale: Tensor, epsilon: number): Tensor {
   return apply(rmsNormOperator, [x, scale], { epsilon })[0]!;
+}
+
+const swigluOperator: Operator = {
+  name: "swiglu",
+  type: ([gate, up]) => {
+    if (!sameShape(gate!.shape, up!.shape)) throw shapeError("swiglu", "two equal shapes", [gate!, up!]);
+    return [gate!, gate!];
+  },
+  lower: (emit, _node, [gate, up]) => {
+    const [activated] = emit.node("QuickGelu", [gate!], { alpha: { float: 1 } }, { domain: "com.microsoft" });
+    return [emit.node("Mul", [activated!, up!])[0]!, activated!];
+  },
+  gradient: ([dy], node) => {
+    // a = g s with s = sigmoid(g):  da/dg = s + a - a s
+    const [gate, up] = [node.inputs[0]!, node.inputs[1]!];
+    const activated = node.outputs[1]!;
+    const s = sigmoid(gate);
+    const slope = add(s, sub(activated, mul(activated, s)));
+    return [mul(mul(dy!, up), slope), mul(dy!, activated)];
+  },
+};
+
+/** gate · sigmoid(gate) · up (Shazeer, arXiv:2002.05202, "SwiGLU" without its matrices). */
+export function swiglu(gate: Tensor, up: Tensor): Tensor {
+  return apply(swigluOperator, [gate, up])[0]!;
 }
 
 const rotaryOperator: Operator = {
