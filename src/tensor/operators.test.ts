@@ -6,6 +6,7 @@ import * as tensor from "./index.ts";
 import {
   abs,
   add,
+  addInto,
   allocate,
   broadcastTo,
   cachedAttention,
@@ -48,6 +49,7 @@ import {
   rotary,
   scatterAddRows,
   scatterLast,
+  selectRows,
   sigmoid,
   sign,
   silu,
@@ -60,6 +62,7 @@ import {
   sub,
   sum,
   sumTo,
+  swiglu,
   takeLast,
   tanh,
   transpose,
@@ -475,6 +478,12 @@ const cases: readonly Case[] = [
   ...[4, 512, 513].map(gatherCase),
   ...[4, 512, 513].map(scatterCase),
   {
+    name: "selectRows",
+    sources: [uniform([5, 3]), ints([2], 3, 0), ints([5], 1, 2, 2, 0, 2)],
+    build: selectRows,
+    plain: (table) => [...table.slice(9, 12), ...table.slice(0, 3)],
+  },
+  {
     name: "takeLast",
     sources: [uniform([2, 3, 4]), ints([2, 3], 0, 3, 3, 1, 2, 0)],
     build: takeLast,
@@ -503,6 +512,30 @@ const cases: readonly Case[] = [
       ),
     ]),
   ),
+  ...[false, true].map((transposeB): Case => ({
+    name: "addInto",
+    sources: [uniform([2, 4]), uniform([2, 3]), uniform(transposeB ? [4, 3] : [3, 4])],
+    build: (into, a, b) => addInto(into, matmul(a, b, { transposeB, scale: 0.5 })),
+    plain: (into, a, b) =>
+      fill([2, 4], ([row, column]) => {
+        const terms = [0, 1, 2].map(
+          (at) => a[row! * 3 + at]! * b[transposeB ? column! * 3 + at : at * 4 + column!]!,
+        );
+        return into[row! * 4 + column!]! + 0.5 * total(terms);
+      }),
+  })),
+  {
+    name: "addInto",
+    sources: [uniform([2, 3]), uniform([2, 3])],
+    build: (into, x) => addInto(into, mul(x, x)),
+    plain: (into, x) => into.map((value, at) => value + x[at]! ** 2),
+  },
+  {
+    name: "swiglu",
+    sources: [uniform([3, 4], -4, 4), uniform([3, 4])],
+    build: swiglu,
+    plain: (gate, up) => gate.map((value, at) => (value * up[at]!) / (1 + Math.exp(-value))),
+  },
   {
     name: "softmax",
     sources: [uniform([2, 3, 4])],
