@@ -8,6 +8,7 @@ import { systems } from "../systems/registry.ts";
 import { tasks } from "../tasks/registry.ts";
 import type { CommandContext } from "./command.ts";
 import { registerData } from "./data.ts";
+import { registerBench } from "./bench.ts";
 import { registerEvaluate } from "./evaluate.ts";
 import { registerList } from "./list.ts";
 import { registerResume } from "./resume.ts";
@@ -32,6 +33,7 @@ function makeProgram(context: CommandContext, argv: readonly string[]): Command 
   registerTrain(program, context);
   registerResume(program, context);
   registerEvaluate(program, context);
+  registerBench(program, context);
   return program;
 }
 

@@ -1,0 +1,81 @@
+// alidade bench: how fast the engine is, against the matmul ceiling of the same run.
+
+import { cpus } from "node:os";
+import type { Command } from "commander";
+import { unknownName } from "../core/errors.ts";
+import { now } from "../run/run-directory.ts";
+import { configureRuntime } from "../tensor/index.ts";
+import { benchmarks, type BenchmarkResult } from "./benchmarks.ts";
+import {
+  collect,
+  type CommandContext,
+  type CommandResult,
+  printResult,
+  subcommand,
+  wholeNumber,
+} from "./command.ts";
+import { TerminalProgress } from "./progress.ts";
+
+interface BenchOptions {
+  readonly json?: boolean;
+  readonly only?: readonly string[];
+  readonly threads: number;
+}
+
+const row = ({
+  name,
+  ratio,
+  bestMs,
+  medianMs,
+  tokensPerSecond,
+  peakMemoryBytes,
+}: BenchmarkResult): string =>
+  [
+    name.padEnd(44),
+    `${ratio.toFixed(2)} of ceiling`,
+    `best ${bestMs.toFixed(2)} ms, median ${medianMs.toFixed(2)} ms`,
+    `${Math.round(tokensPerSecond).toLocaleString("en")} tokens/s`,
+    `peak ${Math.round(peakMemoryBytes / 2 ** 20)} MiB`,
+  ].join("  ");
+
+async function bench(
+  context: CommandContext,
+  { only, threads }: BenchOptions,
+): Promise<CommandResult> {
+  const names = only ?? Object.keys(benchmarks);
+  const stranger = names.find((name) => !Object.hasOwn(benchmarks, name));
+  if (stranger !== undefined)
+    throw unknownName("bench", "benchmark", stranger, Object.keys(benchmarks));
+  configureRuntime({ threads });
+  const progress = new TerminalProgress(context.stderr, now);
+  progress.begin("bench", names.length);
+  const results: BenchmarkResult[] = [];
+  for (const [index, name] of names.entries()) {
+    results.push(await benchmarks[name]!());
+    progress.advance(index + 1, name);
+  }
+  progress.end();
+  const machine = { cpu: cpus()[0]?.model.trim() ?? "unknown", threads };
+  const ceilings = results.map((one) => one.ceilingGigaflopsPerSecond);
+  return {
+    json: { machine, results },
+    text: [
+      ...results.map(row),
+      `ceiling: ${Math.round(Math.min(...ceilings))} to ${Math.round(Math.max(...ceilings))} GFLOP/s (${machine.cpu}, ${threads} threads)`,
+    ].join("\n"),
+  };
+}
+
+export function registerBench(program: Command, context: CommandContext): void {
+  const summary = "measure the engine against the matmul ceiling of this machine";
+  subcommand(program, "bench", summary, "alidade bench --only train-256 --json")
+    .option(
+      "--only <name>",
+      `one benchmark (repeatable): ${Object.keys(benchmarks).join(", ")}`,
+      collect,
+    )
+    .option("--threads <number>", "threads of one operator", wholeNumber(1), 2)
+    .action(async (options: BenchOptions) =>
+      printResult(context, options, await bench(context, options)),
+    );
+}

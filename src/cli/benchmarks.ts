@@ -1,0 +1,211 @@
+// What `alidade bench` measures. A speed is a ratio to the fastest matrix product of the same run, so that it means the same on
+// another machine; the best of many repetitions is taken for both, since noise only ever slows down.
+
+import type { StepOptions } from "../core/engine.ts";
+import { randomStream, type Random } from "../core/random.ts";
+import { quantile } from "../core/statistics.ts";
+import { LocalEngine } from "../engine/local-engine.ts";
+import type { DecoderConfig } from "../models/decoder.ts";
+import { now } from "../run/run-directory.ts";
+import { allocate, compile, input, matmul } from "../tensor/index.ts";
+
+export interface BenchmarkResult {
+  readonly name: string;
+  /** Share of the matmul ceiling of this run, from the best repetition of each. */
+  readonly ratio: number;
+  readonly bestMs: number;
+  readonly medianMs: number;
+  readonly gigaflopsPerSecond: number;
+  readonly ceilingGigaflopsPerSecond: number;
+  readonly tokensPerSecond: number;
+  readonly repetitions: number;
+  /** Largest resident memory of the process so far. */
+  readonly peakMemoryBytes: number;
+}
+
+interface Timing {
+  readonly bestMs: number;
+  readonly medianMs: number;
+}
+
+async function timed(repetitions: number, work: () => Promise<void> | void): Promise<Timing> {
+  const times: number[] = [];
+  for (let repetition = 0; repetition < repetitions; repetition++) {
+    const startMs = now();
+    await work();
+    times.push(now() - startMs);
+  }
+  return { bestMs: Math.min(...times), medianMs: quantile(times, 0.5) };
+}
+
+type Product = readonly [rows: number, inner: number, columns: number];
+
+/** Rate of the fastest of these products, in GFLOP/s. */
+export async function matmulCeiling(products: readonly Product[]): Promise<number> {
+  let best = 0;
+  for (const [rows, inner, columns] of products) {
+    using program = compile({ y: matmul(input("a", [rows, inner]), input("b", [inner, columns])) });
+    const binding = program.bind({
+      a: allocate("float32", [rows, inner]).fill(0.5),
+      b: allocate("float32", [inner, columns]).fill(0.25),
+    });
+    const { bestMs } = await timed(12, () => binding.runNow());
+    best = Math.max(best, (2 * rows * inner * columns) / bestMs / 1e6);
+  }
+  return best;
+}
+
+/** A GPT of four layers with an MLP four times as wide: the model of the measurements in docs/log.md. */
+function benchmarkModel(width: number): DecoderConfig {
+  const headSize = width >= 256 ? 64 : 32;
+  return {
+    vocabularySize: 128,
+    contextLength: 256,
+    width,
+    layers: 4,
+    heads: width / headSize,
+    kvHeads: width / headSize,
+    headSize,
+    hiddenWidth: 4 * width,
+    ropeTheta: 10_000,
+    normEpsilon: 1e-6,
+    qkvBias: false,
+    qkNorm: false,
+    tiedEmbeddings: true,
+  };
+}
+
+const step: StepOptions = {
+  learningRate: 1e-4,
+  beta1: 0.9,
+  beta2: 0.99,
+  epsilon: 1e-8,
+  weightDecay: 0.1,
+  clipNorm: 1,
+};
+
+/** Multiply-adds of the matrices for one token, without attention. */
+const matrixSize = ({ layers, width, hiddenWidth, vocabularySize }: DecoderConfig): number =>
+  layers * (4 * width * width + 3 * width * hiddenWidth) + vocabularySize * width;
+
+const randomTokens = (random: Random, length: number): Int32Array =>
+  Int32Array.from({ length }, () => random.integer(128));
+
+function result(
+  name: string,
+  timing: Timing,
+  flops: number,
+  tokens: number,
+  ceiling: number,
+  repetitions: number,
+): BenchmarkResult {
+  const rate = flops / timing.bestMs / 1e6;
+  return {
+    name,
+    ratio: rate / ceiling,
+    ...timing,
+    gigaflopsPerSecond: rate,
+    ceilingGigaflopsPerSecond: ceiling,
+    tokensPerSecond: (1000 * tokens) / timing.bestMs,
+    repetitions,
+    peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
+  };
+}
+
+/** Forward, backward and optimiser over `rows` sequences of `time` tokens; the loss is on all but the first. */
+async function trainingStep(width: number, rows: number, time: number): Promise<BenchmarkResult> {
+  const config = benchmarkModel(width);
+  const engine = new LocalEngine(config);
+  try {
+    engine.initialise(randomStream("bench", "weights"));
+    const random = randomStream("bench", "tokens");
+    const batch = Array.from({ length: rows }, () => ({
+      tokens: randomTokens(random, time),
+      promptLength: 1,
+    }));
+    const work = async (): Promise<void> => {
+      await engine.accumulate(batch, { type: "cross-entropy", aggregation: "token-mean" });
+      await engine.step(step);
+    };
+    const tokens = rows * time;
+    const attention = config.layers * 4 * rows * time * time * width;
+    const flops = 3 * (2 * matrixSize(config) * tokens + attention);
+    const products: Product[] = [
+      [1024, 1024, 1024],
+      [tokens, width, config.hiddenWidth],
+      [tokens, config.hiddenWidth, width],
+    ];
+    await timed(2, work);
+    const before = await matmulCeiling(products);
+    const repetitions = 12;
+    const timing = await timed(repetitions, work);
+    const ceiling = Math.max(before, await matmulCeiling(products));
+    return result(
+      `training step, width ${width}, ${rows} x ${time} tokens`,
+      timing,
+      flops,
+      tokens,
+      ceiling,
+      repetitions,
+    );
+  } finally {
+    engine.dispose();
+  }
+}
+
+/** One token for each of `rows` sequences with a cache of 50 to 113 tokens; sampling included. */
+async function decodeStep(width: number, rows: number): Promise<BenchmarkResult> {
+  const config = benchmarkModel(width);
+  const engine = new LocalEngine(config);
+  try {
+    engine.initialise(randomStream("bench", "weights"));
+    const random = randomStream("bench", "prompts");
+    const [promptLength, newTokens] = [50, 64];
+    const prompts = Array.from({ length: rows }, () => randomTokens(random, promptLength));
+    const sample = async (maxTokens: number): Promise<void> => {
+      await engine.sample(prompts, {
+        group: 1,
+        maxTokens,
+        temperature: 1,
+        stop: [],
+        random: (prompt) => randomStream("bench", prompt),
+      });
+    };
+    const products: Product[] = [
+      [1024, 1024, 1024],
+      [rows, width, config.hiddenWidth],
+      [rows, config.hiddenWidth, width],
+    ];
+    await sample(newTokens);
+    const before = await matmulCeiling(products);
+    const repetitions = 8;
+    const prefill = await timed(repetitions, () => sample(1));
+    const whole = await timed(repetitions, () => sample(newTokens));
+    const ceiling = Math.max(before, await matmulCeiling(products));
+    const steps = newTokens - 1;
+    const timing = {
+      bestMs: (whole.bestMs - prefill.bestMs) / steps,
+      medianMs: (whole.medianMs - prefill.medianMs) / steps,
+    };
+    const attention = config.layers * 4 * rows * (promptLength + newTokens / 2) * width;
+    const flops = 2 * matrixSize(config) * rows + attention;
+    return result(
+      `decode step, width ${width}, batch ${rows}`,
+      timing,
+      flops,
+      rows,
+      ceiling,
+      repetitions,
+    );
+  } finally {
+    engine.dispose();
+  }
+}
+
+/** Every benchmark by name; the smaller ones first, so that peak memory means something. */
+export const benchmarks: Readonly<Record<string, () => Promise<BenchmarkResult>>> = {
+  "train-96": () => trainingStep(96, 64, 112),
+  "decode-256-b16": () => decodeStep(256, 16),
+  "decode-256-b64": () => decodeStep(256, 64),
+  "train-256": () => trainingStep(256, 32, 128),
+};
