@@ -176,12 +176,26 @@ export class Binding {
   }
 }
 
-/** Operators that the runtime itself runs in place on a cache. */
-const IN_PLACE_OPERATORS = new Set(["cachedAttention"]);
+/** Operators that the runtime itself runs in place on a cache: the input that each output may overwrite. */
+const IN_PLACE_OUTPUTS: Readonly<Record<string, readonly (number | undefined)[]>> = {
+  cachedAttention: [undefined, 3, 4],
+};
+
+/** Operators whose result may live in the memory of their input. */
+const VIEWS: ReadonlySet<string> = new Set(["stopGradient", "reshape"]);
+
+/** The tensor and its views, among nodes in topological order. */
+function viewsOf(tensor: Tensor, order: readonly Node[]): Set<Tensor> {
+  const views = new Set([tensor]);
+  for (const { operator, inputs, outputs } of order) {
+    if (VIEWS.has(operator.name) && views.has(inputs[0]!)) views.add(outputs[0]!);
+  }
+  return views;
+}
 
 /**
- * An output may overwrite an input only when the node that makes it reads that input element by element and every
- * other reader of the input has run before (is an ancestor of that node).
+ * An output may overwrite an input only when the node that makes it reads that input element by element (or at the one place
+ * where the runtime allows it) and every other reader of the input or of a view of it has run before (is an ancestor of that node).
  */
 function checkInPlace(
   program: string,
@@ -206,15 +220,22 @@ function checkInPlace(
   if (source === undefined) return refuse("no such input");
   const value = source.outputs[0]!;
   if (showType(value) !== showType(tensor)) refuse(`${showType(tensor)} over ${showType(value)}`);
-  const position = maker.inputs.indexOf(value);
-  if (position < 0) refuse(`${maker.operator.name} does not read the input itself`);
-  const { elementwise, inPlaceInput } = maker.operator;
-  if (elementwise !== true && inPlaceInput !== position && !IN_PLACE_OPERATORS.has(maker.operator.name)) {
-    refuse(`${maker.operator.name} is not element-wise`);
-  }
+  if (!maker.inputs.includes(value))
+    refuse(`${maker.operator.name} does not read the input itself`);
+  const views = viewsOf(value, order);
+  const { name, elementwise, inPlaceInput } = maker.operator;
+  const allowed = IN_PLACE_OUTPUTS[name]?.[tensor.index] ?? inPlaceInput;
+  const isFine = maker.inputs.every((read, index) => !views.has(read) || index === allowed);
+  if (elementwise !== true && !isFine) refuse(`${name} is not element-wise`);
+  const exposed = Object.keys(graph).find((key) => key !== output && views.has(graph[key]!));
+  if (exposed !== undefined) refuse(`output ${exposed} is the input itself`);
   const before = new Set<Node>(topologicalOrder(maker.inputs));
   const late = order.find(
-    (node) => node !== maker && node.inputs.includes(value) && !before.has(node),
+    (node) =>
+      node !== maker &&
+      !before.has(node) &&
+      !VIEWS.has(node.operator.name) &&
+      node.inputs.some((read) => views.has(read)),
   );
   if (late !== undefined) refuse(`${late.operator.name} (${late.label}) may read it later`);
 }
