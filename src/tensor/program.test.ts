@@ -13,6 +13,7 @@ import {
   input,
   matmul,
   mul,
+  ortLibrary,
   reshape,
   scope,
   silu,
@@ -217,6 +218,12 @@ describe("compile", () => {
       'compile: expected inputs and outputs of different names, got "a" twice',
     );
     expect(() => compile({ x: exp(x) })).toThrow('got "x" twice');
+  });
+
+  it("hands on what ONNX Runtime did not like", () => {
+    const garbled = () => ortLibrary().createSession(Uint8Array.of(1, 2, 3, 4), undefined);
+    expect(garbled).toThrow(EngineError);
+    expect(garbled).toThrow(/^ONNX Runtime CreateSessionFromArray: .*(protobuf|model)/i);
   });
 });
 
