@@ -38,11 +38,13 @@ export async function writeSafetensors(
   await writeFile(path, [length, padded, ...parts]);
 }
 
-/** Every tensor of a file. Throws a DataError that names file and tensor when the file is cut off or not float32. */
+/** Every tensor of a file. Throws a DataError that names file and tensor when the file is missing, cut off or not float32. */
 export async function readSafetensors(path: string): Promise<Map<string, NamedArray>> {
-  const bytes = await readFile(path);
   const fail = (expected: string, got: string, cause?: unknown): DataError =>
     new DataError({ where: path, expected, got, cause });
+  const bytes = await readFile(path).catch((cause: Error) => {
+    throw fail("a readable file", cause.message, cause);
+  });
   const headerLength = bytes.length < 8 ? Infinity : Number(bytes.readBigUInt64LE(0));
   if (headerLength > bytes.length - 8)
     throw fail("a safetensors header", `a file of ${bytes.length} bytes`);
@@ -56,6 +58,7 @@ export async function readSafetensors(path: string): Promise<Map<string, NamedAr
   }
   const data = bytes.subarray(8 + headerLength);
   const tensors = new Map<string, NamedArray>();
+  let usedBytes = 0;
   for (const [name, value] of Object.entries(header)) {
     if (name === "__metadata__") continue;
     const entry = entrySchema.safeParse(value);
@@ -73,6 +76,8 @@ export async function readSafetensors(path: string): Promise<Map<string, NamedAr
     const copy = new Float32Array(sizeOf(shape));
     Buffer.from(copy.buffer).set(data.subarray(start, end));
     tensors.set(name, { shape, data: copy });
+    usedBytes += end - start;
   }
+  if (usedBytes !== data.length) throw fail(`${usedBytes} bytes of data`, String(data.length));
   return tensors;
 }
