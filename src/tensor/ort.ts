@@ -121,6 +121,19 @@ const SLOTS = {
     119,
     "void* CreateEnvWithGlobalThreadPools(int level, const char* name, void* threading, void* out)",
   ],
+  AddSessionConfigEntry: [
+    130,
+    "void* AddSessionConfigEntry(void* options, const char* key, const char* value)",
+  ],
+  CreateAndRegisterAllocator: [
+    144,
+    "void* CreateAndRegisterAllocator(void* env, void* memory, void* arena)",
+  ],
+  CreateArenaCfg: [
+    156,
+    "void* CreateArenaCfg(size_t maxBytes, int extendStrategy, int initialChunkBytes, int maxDeadBytes, void* out)",
+  ],
+  ReleaseArenaCfg: [157, "void ReleaseArenaCfg(void* value)"],
   DisablePerSessionThreads: [120, "void* DisablePerSessionThreads(void* options)"],
   CreateThreadingOptions: [121, "void* CreateThreadingOptions(void* out)"],
   ReleaseThreadingOptions: [122, "void ReleaseThreadingOptions(void* value)"],
@@ -162,6 +175,10 @@ export class OrtLibrary {
     this.#environment = this.created("CreateEnvWithGlobalThreadPools", 3, "alidade", threading);
     this.call("ReleaseThreadingOptions", threading);
     this.#cpuMemory = this.created("CreateCpuMemoryInfo", 1, 0);
+    // One arena for all programs: they never run at the same time, so together they need what the largest needs.
+    const arena = this.created("CreateArenaCfg", 0, 1, -1, -1);
+    this.checked("CreateAndRegisterAllocator", this.#environment, this.#cpuMemory, arena);
+    this.call("ReleaseArenaCfg", arena);
   }
 
   call(name: SlotName, ...values: unknown[]): unknown {
@@ -204,6 +221,7 @@ export class OrtLibrary {
     const options = this.created("CreateSessionOptions");
     try {
       this.checked("DisablePerSessionThreads", options);
+      this.checked("AddSessionConfigEntry", options, "session.use_env_allocators", "1");
       this.checked("SetSessionGraphOptimizationLevel", options, 99);
       if (profilePrefix !== undefined) this.checked("EnableProfiling", options, profilePrefix);
       if (this.options.device !== "cpu") this.#appendProvider(options);

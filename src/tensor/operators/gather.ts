@@ -156,11 +156,16 @@ const selectRowsOperator: Operator = {
       indices!.shape.length === 1 &&
       sameShape(places!.shape, table!.shape.slice(0, 1));
     if (!fits) {
-      throw shapeError("selectRows", "a table, int32 indices [selected] and int32 places [rows]", [table!, indices!, places!]);
+      throw shapeError("selectRows", "a table, int32 indices [selected] and int32 places [rows]", [
+        table!,
+        indices!,
+        places!,
+      ]);
     }
     return [{ shape: [indices!.shape[0]!, ...table!.shape.slice(1)], dtype: table!.dtype }];
   },
-  lower: (emit, _node, inputs) => emit.node("Gather", [inputs[0]!, inputs[1]!], { axis: { int: 0 } }),
+  lower: (emit, _node, inputs) =>
+    emit.node("Gather", [inputs[0]!, inputs[1]!], { axis: { int: 0 } }),
   gradient: ([dy], node) => {
     const padded = pad(dy!, 0, 0, 1); // one row of zeros at the end
     return [gatherRows(padded, node.inputs[2]!), undefined, undefined];

@@ -86,7 +86,11 @@ const matmulAddOperator: Operator = {
   type: ([a, b, c], attributes) => {
     const [product] = matmulOperator.type([a!, b!], attributes);
     if (a!.shape.length !== 2 || !sameShape(product!.shape, c!.shape)) {
-      throw shapeError("matmulAdd", "two matrices and an addend of the shape of their product", [a!, b!, c!]);
+      throw shapeError("matmulAdd", "two matrices and an addend of the shape of their product", [
+        a!,
+        b!,
+        c!,
+      ]);
     }
     return [product!];
   },

@@ -82,11 +82,17 @@ export function rmsNorm(x: Tensor, scale: Tensor, epsilon: number): Tensor {
 const swigluOperator: Operator = {
   name: "swiglu",
   type: ([gate, up]) => {
-    if (!sameShape(gate!.shape, up!.shape)) throw shapeError("swiglu", "two equal shapes", [gate!, up!]);
+    if (!sameShape(gate!.shape, up!.shape))
+      throw shapeError("swiglu", "two equal shapes", [gate!, up!]);
     return [gate!, gate!];
   },
   lower: (emit, _node, [gate, up]) => {
-    const [activated] = emit.node("QuickGelu", [gate!], { alpha: { float: 1 } }, { domain: "com.microsoft" });
+    const [activated] = emit.node(
+      "QuickGelu",
+      [gate!],
+      { alpha: { float: 1 } },
+      { domain: "com.microsoft" },
+    );
     return [emit.node("Mul", [activated!, up!])[0]!, activated!];
   },
   gradient: ([dy], node) => {
