@@ -1,0 +1,176 @@
+import { describe, expect, it } from "vitest";
+import {
+  livelyValues,
+  plainLogits,
+  smallModels,
+  type PlainWeights,
+} from "../../tests/plain-decoder.ts";
+import { randomStream } from "../core/random.ts";
+import { leaves, mapTree } from "../nn/parameters.ts";
+import { allocate, compile, input, sizeOf, type Tensor } from "../tensor/index.ts";
+import {
+  decoderCached,
+  decoderHidden,
+  decoderLogits,
+  decoderParameters,
+  type DecoderConfig,
+} from "./decoder.ts";
+
+const models = Object.entries(smallModels);
+
+/** Memory of every parameter, and the same values for the plain computation. */
+function weightsOf(config: DecoderConfig): {
+  memory: Record<string, Float32Array>;
+  plain: PlainWeights;
+} {
+  const memory: Record<string, Float32Array> = {};
+  for (const { name, shape } of leaves(decoderParameters(config))) {
+    memory[name] = allocate("float32", shape);
+    memory[name].set(livelyValues(name, sizeOf(shape)));
+  }
+  const plain = Object.entries(memory).map(
+    ([name, data]) => [name, Float64Array.from(data)] as const,
+  );
+  return { memory, plain: Object.fromEntries(plain) };
+}
+
+const symbols = (config: DecoderConfig) =>
+  mapTree(decoderParameters(config), ({ name, shape }) => input(name, shape));
+
+const random = randomStream(1, "decoder test");
+const sentence = (config: DecoderConfig, length: number): number[] =>
+  Array.from({ length }, () => random.integer(config.vocabularySize));
+
+/** Largest difference of one row of logits from the plain ones. */
+function farthest(ours: Float32Array, row: number, plain: readonly number[]): number {
+  const part = ours.subarray(row * plain.length, (row + 1) * plain.length);
+  return plain.reduce((worst, value, index) => Math.max(worst, Math.abs(value - part[index]!)), 0);
+}
+
+describe.each(models)("%s", (_name, config) => {
+  const { memory, plain } = weightsOf(config);
+
+  it("computes the logits of an independent implementation, padding or not", () => {
+    const sentences = [11, 4, 7].map((length) => sentence(config, length));
+    const [batch, time] = [sentences.length, 13];
+    const tokens = input("tokens", [batch, time], "int32");
+    const parameters = symbols(config);
+    const logits = decoderLogits(parameters, decoderHidden(parameters, tokens, config));
+    const ids = allocate("int32", [batch, time]).fill(5); // any token may stand in the padding
+    sentences.forEach((list, row) => ids.set(list, row * time));
+    const program = compile({ logits });
+    const binding = program.bind({ ...memory, tokens: ids });
+    binding.runNow();
+    sentences.forEach((list, row) => {
+      plainLogits(config, plain, list).forEach((expected, at) => {
+        expect(farthest(binding.floats("logits"), row * time + at, expected)).toBeLessThan(2e-5);
+      });
+    });
+    program.dispose();
+  });
+
+  it("gives the same from a cache: a ragged prompt at once, then token by token", () => {
+    const [batch, capacity, promptTime] = [3, 32, 8];
+    const sentences = [13, 8, 11].map((length) => sentence(config, length));
+    const promptLengths = [8, 1, 5];
+    const shape = [batch, config.kvHeads, capacity, config.headSize];
+    // Not a number: what an earlier use left in a cache is never read.
+    const caches = Object.fromEntries(
+      Array.from({ length: config.layers }, (_, layer) => [
+        [`keys${layer}`, allocate("float32", shape).fill(Number.NaN)] as const,
+        [`values${layer}`, allocate("float32", shape).fill(Number.NaN)] as const,
+      ]).flat(),
+    );
+    const build = (time: number) => {
+      const parameters = symbols(config);
+      const { hidden, caches: after } = decoderCached(
+        parameters,
+        input("tokens", [batch, time], "int32"),
+        {
+          caches: Array.from({ length: config.layers }, (_, layer) => ({
+            keys: input(`keys${layer}`, shape),
+            values: input(`values${layer}`, shape),
+          })),
+          lastPosition: input("lastPosition", [batch], "int32"),
+          totalLength: input("totalLength", [1], "int32"),
+        },
+        config,
+      );
+      const outputs: Record<string, Tensor> = { logits: decoderLogits(parameters, hidden) };
+      const inPlace: Record<string, string> = {};
+      after.forEach(({ keys, values }, layer) => {
+        outputs[`newKeys${layer}`] = keys;
+        outputs[`newValues${layer}`] = values;
+        inPlace[`newKeys${layer}`] = `keys${layer}`;
+        inPlace[`newValues${layer}`] = `values${layer}`;
+      });
+      return compile(outputs, { inPlace }).bind({
+        ...memory,
+        ...caches,
+        tokens: allocate("int32", [batch, time]),
+        lastPosition: allocate("int32", [batch]),
+        totalLength: allocate("int32", [1]),
+      });
+    };
+    const expected = sentences.map((list) => plainLogits(config, plain, list));
+    const check = (logits: Float32Array, row: number, sentenceRow: number, at: number): void =>
+      expect(
+        farthest(logits, row, expected[sentenceRow]![at]!),
+        `row ${sentenceRow}, ${at}`,
+      ).toBeLessThan(2e-5);
+
+    const prefill = build(promptTime);
+    sentences.forEach((list, row) => {
+      prefill.ints("tokens").set(list.slice(0, promptLengths[row]), row * promptTime);
+      prefill.ints("lastPosition")[row] = promptLengths[row]! - 1;
+    });
+    prefill.ints("totalLength")[0] = promptTime;
+    prefill.runNow();
+    sentences.forEach((_, row) => {
+      for (let at = 0; at < promptLengths[row]!; at++) {
+        check(prefill.floats("logits"), row * promptTime + at, row, at);
+      }
+    });
+
+    const decode = build(1);
+    const lengths = [...promptLengths];
+    while (lengths.some((length, row) => length < sentences[row]!.length)) {
+      let total = 0;
+      sentences.forEach((list, row) => {
+        // A row that has ended repeats its last token; it must not disturb the others.
+        const at = Math.min(lengths[row]!, list.length - 1);
+        decode.ints("tokens")[row] = list[at]!;
+        decode.ints("lastPosition")[row] = at;
+        total = Math.max(total, at + 1);
+      });
+      decode.ints("totalLength")[0] = total;
+      decode.runNow();
+      sentences.forEach((list, row) => {
+        if (lengths[row]! >= list.length) return;
+        check(decode.floats("logits"), row, row, lengths[row]!);
+        lengths[row]!++;
+      });
+    }
+    prefill.program.dispose();
+    decode.program.dispose();
+  });
+});
+
+describe("parameters", () => {
+  it.each(models)("of %s: matrices decay, norms and biases do not", (_name, config) => {
+    const specs = leaves(decoderParameters(config));
+    for (const { name, shape, decay, init } of specs) {
+      const isVector = /norm|bias/.test(name);
+      expect(decay, name).toBe(!isVector);
+      expect(shape.length, name).toBe(isVector ? 1 : 2);
+      if (/norm/.test(name)) expect(init).toBe("ones");
+      if (/bias/.test(name)) expect(init).toBe("zeros");
+    }
+    const names = new Set(specs.map(({ name }) => name));
+    expect(names.size).toBe(specs.length);
+    expect(names.has("lm_head.weight")).toBe(!config.tiedEmbeddings);
+    expect(names.has("model.layers.0.self_attn.q_norm.weight")).toBe(config.qkNorm);
+    expect(names.has("model.layers.0.self_attn.k_proj.bias")).toBe(config.qkvBias);
+    expect(names.has("model.layers.0.self_attn.o_proj.bias")).toBe(false);
+  });
+});
