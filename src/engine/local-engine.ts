@@ -111,8 +111,7 @@ export class LocalEngine implements Engine {
   initialise(random: Random): void {
     this.#layout.initialise(this.#weights, random);
     this.#optimiser.reset();
-    this.#reference = undefined;
-    this.#dropBindings("reference");
+    this.#dropReference();
   }
 
   async resetOptimiser(): Promise<void> {
@@ -156,12 +155,13 @@ export class LocalEngine implements Engine {
 
   async accumulate(batch: readonly Example[], loss: LossSpec): Promise<AccumulateResult> {
     this.#checkSequences(batch, "accumulate");
+    const arrays = usedArrays(batch, loss);
     const weights = tokenWeights(batch, loss.aggregation);
     const logProbs = batch.map((example) => new Float32Array(completionLength(example)));
     const entropy = batch.map((example) => new Float32Array(completionLength(example)));
     let total = 0;
     for (const piece of microBatches(batch, this.#options.microBatchTokens)) {
-      const binding = this.#training(piece, loss, usedArrays(batch, loss));
+      const binding = this.#training(piece, loss, arrays);
       fillTokens(binding, batch, piece);
       fillLossInputs(binding, batch, piece, weights);
       await binding.run();
@@ -200,9 +200,7 @@ export class LocalEngine implements Engine {
 
   async load(directory: string): Promise<void> {
     await this.loadWeights(directory);
-    const position = positionSchema.parse(
-      JSON.parse(await readFile(join(directory, "engine.json"), "utf8")),
-    );
+    const position = await readPosition(join(directory, "engine.json"));
     const path = join(directory, "training.safetensors");
     const state = await readSafetensors(path);
     const restore = (name: string, target: Float32Array): void => {
@@ -223,7 +221,7 @@ export class LocalEngine implements Engine {
     if (position.reference) {
       this.#reference ??= this.#layout.allocate();
       restore("reference", this.#reference);
-    }
+    } else this.#dropReference();
   }
 
   /** Weights alone, from a folder in the Hugging Face layout. */
@@ -259,6 +257,11 @@ export class LocalEngine implements Engine {
       binding.program.dispose();
       this.#bindings.delete(key);
     }
+  }
+
+  #dropReference(): void {
+    this.#reference = undefined;
+    this.#dropBindings("reference");
   }
 
   #checkTokens(tokens: TokenIds, where: string, room: number): void {
@@ -388,22 +391,38 @@ export class LocalEngine implements Engine {
   }
 }
 
+/** Which step the optimiser is at, and whether there is a reference policy. */
+async function readPosition(path: string): Promise<z.output<typeof positionSchema>> {
+  try {
+    return positionSchema.parse(JSON.parse(await readFile(path, "utf8")));
+  } catch (cause) {
+    throw new DataError({
+      where: path,
+      expected: "the position of an engine",
+      got: (cause as Error).message,
+      cause,
+    });
+  }
+}
+
 type LossArray = "advantage" | "old" | "reference";
 
-/** Which arrays of the examples the loss reads; throws when one is missing. */
+/** Which arrays of the examples the loss reads; throws when one is missing or has another length than the completion. */
 function usedArrays(batch: readonly Example[], loss: LossSpec): LossArray[] {
-  if (loss.type === "cross-entropy") return [];
-  const needed: LossArray[] = ["advantage"];
-  if (batch.some((example) => example.old !== undefined)) needed.push("old");
-  if (loss.klBeta !== 0) needed.push("reference");
+  const needed: LossArray[] = loss.type === "cross-entropy" ? [] : ["advantage"];
+  if (loss.type === "policy-gradient") {
+    if (batch.some((example) => example.old !== undefined)) needed.push("old");
+    if (loss.klBeta !== 0) needed.push("reference");
+  }
   batch.forEach((example, index) => {
+    const fail = (expected: string, got: string): EngineError =>
+      new EngineError({ where: `accumulate: sequence ${index}`, expected, got });
     const missing = needed.find((name) => example[name] === undefined);
-    if (missing !== undefined) {
-      throw new EngineError({
-        where: `accumulate: sequence ${index}`,
-        expected: `"${missing}" for this loss`,
-        got: "none",
-      });
+    if (missing !== undefined) throw fail(`"${missing}" for this loss`, "none");
+    const length = completionLength(example);
+    for (const name of ["mask", "old", "reference"] as const) {
+      const found = example[name]?.length ?? length;
+      if (found !== length) throw fail(`${length} numbers of "${name}"`, String(found));
     }
   });
   return needed;

@@ -1,0 +1,592 @@
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import {
+  livelyValues,
+  plainLogits,
+  plainLogSoftmax,
+  smallModels,
+} from "../../tests/plain-decoder.ts";
+import type { Example, LossSpec, StepOptions } from "../core/engine.ts";
+import { DataError, EngineError } from "../core/errors.ts";
+import { randomStream } from "../core/random.ts";
+import { completionLength } from "../losses/weights.ts";
+import type { DecoderConfig } from "../models/decoder.ts";
+import { LocalEngine, type LocalEngineOptions } from "./local-engine.ts";
+
+const models = Object.entries(smallModels);
+const small = smallModels["Qwen3, grouped heads"]!;
+
+const engines: LocalEngine[] = [];
+afterAll(() => engines.forEach((engine) => engine.dispose()));
+
+function lively(
+  config: DecoderConfig = small,
+  options: Partial<LocalEngineOptions> = {},
+): LocalEngine {
+  const engine = new LocalEngine(config, options);
+  engines.push(engine);
+  for (const name of engine.parameterNames) {
+    const values = engine.parameter(name);
+    values.set(livelyValues(name, values.length));
+  }
+  return engine;
+}
+
+const random = randomStream(1, "engine test");
+
+function sequence(promptLength: number, length: number): Example {
+  const tokens = Int32Array.from({ length }, () => random.integer(small.vocabularySize));
+  return { tokens, promptLength };
+}
+
+/** What a policy loss needs beside the tokens; `old` and `reference` are near the current log-probabilities of the examples. */
+async function policyExamples(
+  engine: LocalEngine,
+  list: readonly Example[],
+  temperature: number,
+): Promise<Example[]> {
+  const current = await engine.logProbs(list, { policy: "current", temperature });
+  return list.map((example, index) => ({
+    ...example,
+    advantage: [1.3, -0.8, 0.4, -1.7, 0][index % 5]!,
+    // Far enough for the clip to act on some tokens, and never near its corner.
+    old: current[index]!.map(
+      (value, at) => value + [0.05, -0.6, 0.5, -0.1, 0.3][(at + index) % 5]!,
+    ),
+    reference: current[index]!.map((value, at) => value + [0.2, -0.3, 0][at % 3]!),
+    mask: current[index]!.map((_, at) => (at === 1 && index === 0 ? 0 : 1)),
+  }));
+}
+
+const crossEntropy: LossSpec = { type: "cross-entropy", aggregation: "token-mean" };
+const policyGradient: LossSpec = {
+  type: "policy-gradient",
+  aggregation: "sequence-mean",
+  clip: { low: 0.2, high: 0.28 },
+  klBeta: 0.07,
+  temperature: 0.8,
+};
+
+const ragged = (): Example[] => [sequence(3, 7), sequence(1, 5), sequence(4, 8), sequence(2, 3)];
+
+type PlainParameters = Record<string, Float64Array>;
+const parametersOf = (engine: LocalEngine): PlainParameters =>
+  Object.fromEntries(
+    engine.parameterNames.map((name) => [name, Float64Array.from(engine.parameter(name))]),
+  );
+
+/** log-distribution of every completion token `[sequence][completion time][vocabulary]`. */
+const plainDistributions = (
+  config: DecoderConfig,
+  parameters: PlainParameters,
+  list: readonly Example[],
+  temperature: number,
+): number[][][] =>
+  list.map(({ tokens, promptLength }) =>
+    plainLogits(config, parameters, tokens.subarray(0, -1))
+      .slice(promptLength - 1)
+      .map((logits) => plainLogSoftmax(logits, temperature)),
+  );
+
+/** The losses of the papers, written out over a whole batch. */
+function plainLoss(
+  config: DecoderConfig,
+  parameters: PlainParameters,
+  list: readonly Example[],
+  loss: LossSpec,
+): number {
+  const temperature = loss.type === "cross-entropy" ? 1 : loss.temperature;
+  const sums = plainDistributions(config, parameters, list, temperature).map((rows, index) => {
+    const { tokens, promptLength, mask, advantage = 0, old, reference } = list[index]!;
+    let [total, count] = [0, 0];
+    rows.forEach((row, at) => {
+      const logProb = row[tokens[promptLength + at]!]!;
+      let value = -logProb;
+      if (loss.type === "policy-gradient") {
+        const ratio = old === undefined ? 1 : Math.exp(logProb - old[at]!);
+        const { clip } = loss;
+        const clipped =
+          clip === null ? ratio : Math.min(1 + clip.high, Math.max(1 - clip.low, ratio));
+        const difference = (reference?.[at] ?? logProb) - logProb;
+        value =
+          -Math.min(ratio * advantage, clipped * advantage) +
+          loss.klBeta * (Math.exp(difference) - difference - 1);
+      }
+      const weight = mask?.[at] ?? 1;
+      total += weight * value;
+      count += weight;
+    });
+    return { total, count };
+  });
+  if (loss.aggregation === "token-mean") {
+    return (
+      sums.reduce((sum, { total }) => sum + total, 0) /
+      sums.reduce((sum, { count }) => sum + count, 0)
+    );
+  }
+  return sums.reduce((sum, { total, count }) => sum + total / Math.max(count, 1), 0) / sums.length;
+}
+
+const gradientsOf = (engine: LocalEngine): Record<string, Float32Array> =>
+  Object.fromEntries(
+    engine.parameterNames.map((name) => [name, Float32Array.from(engine.gradient(name))]),
+  );
+
+async function clearGradient(engine: LocalEngine): Promise<void> {
+  for (const name of engine.parameterNames) engine.gradient(name).fill(0);
+}
+
+/** Largest difference of two gradients, as a share of the largest entry of the same parameter. */
+function farthest(
+  ours: Record<string, Float32Array>,
+  theirs: Record<string, Float32Array>,
+  factor = 1,
+): number {
+  let worst = 0;
+  for (const [name, values] of Object.entries(ours)) {
+    const other = theirs[name]!;
+    const size = other.reduce((most, value) => Math.max(most, Math.abs(value * factor)), 1e-4);
+    values.forEach((value, index) => {
+      worst = Math.max(worst, Math.abs(value - factor * other[index]!) / size);
+    });
+  }
+  return worst;
+}
+
+describe.each(models)("%s", (_name, config) => {
+  it.each([
+    ["cross-entropy", crossEntropy],
+    ["a clipped policy gradient with KL", policyGradient],
+    [
+      "a policy gradient on the first pass",
+      { ...policyGradient, clip: null, klBeta: 0, aggregation: "token-mean" } as const,
+    ],
+  ])("has the loss and the gradient of %s", async (title, loss) => {
+    const engine = lively(config);
+    const isFirst = title.endsWith("first pass");
+    const temperature = loss.type === "cross-entropy" ? 1 : loss.temperature;
+    let batch = ragged();
+    if (loss.type === "policy-gradient") {
+      batch = (await policyExamples(engine, batch, temperature)).map(
+        ({ old, reference, ...rest }) =>
+          isFirst ? rest : { ...rest, old: old!, reference: reference! },
+      );
+    }
+    const result = await engine.accumulate(batch, loss);
+    const parameters = parametersOf(engine);
+    const plain = (): number => plainLoss(config, parameters, batch, loss);
+    expect(Math.abs(result.loss - plain())).toBeLessThan(1e-5);
+
+    plainDistributions(config, parameters, batch, temperature).forEach((rows, index) => {
+      const { tokens, promptLength } = batch[index]!;
+      rows.forEach((row, at) => {
+        const logProb = row[tokens[promptLength + at]!]!;
+        expect(Math.abs(result.logProbs[index]![at]! - logProb)).toBeLessThan(1e-5);
+        const entropy = -row.reduce((sum, value) => sum + Math.exp(value) * value, 0);
+        expect(Math.abs(result.entropy[index]![at]! - entropy)).toBeLessThan(1e-5);
+      });
+      expect(result.logProbs[index]!.length).toBe(rows.length);
+      expect(result.entropy[index]!.length).toBe(rows.length);
+    });
+
+    // On the first pass old is the current policy itself, held fixed while the weights move.
+    if (isFirst) batch = batch.map((one, index) => ({ ...one, old: result.logProbs[index]! }));
+    for (const name of engine.parameterNames) {
+      const [values, gradient] = [parameters[name]!, engine.gradient(name)];
+      const size = gradient.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+      expect(size, name).toBeGreaterThan(1e-5);
+      const start = Float64Array.from(values);
+      const slope = (along: (index: number) => number): number => {
+        const at = (distance: number): number => {
+          start.forEach((value, index) => (values[index] = value + distance * along(index)));
+          return plain();
+        };
+        const step = 1e-5;
+        const difference = (at(step) - at(-step)) / (2 * step);
+        values.set(start);
+        return difference;
+      };
+      const element = random.integer(values.length);
+      const numeric = slope((index) => Number(index === element));
+      expect(Math.abs(gradient[element]! - numeric), `${name}[${element}]`).toBeLessThan(
+        2e-5 * size + 1e-7,
+      );
+      // Every element at once, along the gradient itself.
+      const length = Math.sqrt(gradient.reduce((sum, value) => sum + value * value, 0));
+      const along = slope((index) => gradient[index]! / length);
+      expect(Math.abs(along / length - 1), name).toBeLessThan(2e-4);
+    }
+  });
+});
+
+describe("accumulate", () => {
+  it("adds to the gradient, and a step clears it", async () => {
+    const engine = lively();
+    const batch = ragged();
+    await engine.accumulate(batch, crossEntropy);
+    const once = gradientsOf(engine);
+    await engine.accumulate(batch, crossEntropy);
+    expect(farthest(gradientsOf(engine), once, 2)).toBeLessThan(1e-5);
+    await engine.step(adam);
+    expect(Object.values(gradientsOf(engine)).every((part) => part.every((x) => x === 0))).toBe(
+      true,
+    );
+  });
+
+  it.each(["sequence-mean", "token-mean"] as const)(
+    "of a batch of 8 equals 8 x a batch of 1, %s",
+    async (aggregation) => {
+      const engine = lively();
+      const loss = { ...policyGradient, aggregation };
+      const lengths = [7, 7, 7, 7, 7, 7, 7, 7].map(
+        (length, index) => length + (aggregation === "sequence-mean" ? index : 0),
+      );
+      const batch = (
+        await policyExamples(
+          engine,
+          lengths.map((length) => sequence(3, length)),
+          loss.temperature,
+        )
+      ).map(({ mask: _mask, ...rest }) => rest);
+      const whole = await engine.accumulate(batch, loss);
+      const gradient = gradientsOf(engine);
+      await clearGradient(engine);
+      let total = 0;
+      for (const one of batch) total += (await engine.accumulate([one], loss)).loss;
+      expect(total / 8).toBeCloseTo(whole.loss, 5);
+      expect(farthest(gradientsOf(engine), gradient, 8)).toBeLessThan(1e-5);
+    },
+  );
+
+  it("does not depend on the size of the micro-batches", async () => {
+    const results = [];
+    let batch: Example[] | undefined;
+    for (const microBatchTokens of [16, 4096]) {
+      const engine = lively(small, { microBatchTokens });
+      batch ??= await policyExamples(
+        engine,
+        Array.from({ length: 11 }, (_, index) => sequence(1 + (index % 4), 6 + 4 * index)),
+        policyGradient.temperature,
+      );
+      const result = await engine.accumulate(batch, policyGradient);
+      results.push({ ...result, gradient: gradientsOf(engine) });
+    }
+    const [first, ...others] = results;
+    for (const other of others) {
+      expect(other.loss).toBeCloseTo(first!.loss, 5);
+      expect(farthest(other.gradient, first!.gradient)).toBeLessThan(2e-5);
+      other.logProbs.forEach((row, index) =>
+        row.forEach((value, at) => expect(value).toBeCloseTo(first!.logProbs[index]![at]!, 5)),
+      );
+    }
+  });
+
+  it("does not depend on the order of the batch or on padding", async () => {
+    const engine = lively();
+    const short = sequence(3, 6);
+    const batch = [short, sequence(2, 40), sequence(5, 33)];
+    const { logProbs, entropy } = await engine.accumulate(batch, crossEntropy);
+    const gradient = gradientsOf(engine);
+    await clearGradient(engine);
+    const turned = await engine.accumulate(batch.toReversed(), crossEntropy);
+    expect(farthest(gradientsOf(engine), gradient)).toBeLessThan(1e-5);
+    const alone = await engine.accumulate([short], crossEntropy);
+    for (const [a, b] of [
+      [logProbs[0], alone.logProbs[0]],
+      [entropy[0], alone.entropy[0]],
+      [logProbs[1], turned.logProbs[1]],
+      [logProbs[0], turned.logProbs[2]],
+    ] as const) {
+      expect(a!.length).toBe(b!.length);
+      a!.forEach((value, index) => expect(value).toBeCloseTo(b![index]!, 5));
+    }
+  });
+
+  it("leaves masked tokens and empty completions out", async () => {
+    const engine = lively();
+    const [one, two] = [sequence(3, 9), sequence(4, 4)];
+    const masked = { ...one, mask: Float32Array.of(1, 1, 0, 0, 0, 0) };
+    const result = await engine.accumulate([masked, two], crossEntropy);
+    const gradient = gradientsOf(engine);
+    await clearGradient(engine);
+    const cut = { tokens: one.tokens.slice(0, 5), promptLength: 3 };
+    const same = await engine.accumulate([cut], crossEntropy);
+    expect(result.loss).toBeCloseTo(same.loss, 5);
+    expect(farthest(gradientsOf(engine), gradient)).toBeLessThan(1e-5);
+    expect(result.logProbs.map((row) => row.length)).toEqual([6, 0]);
+  });
+});
+
+const adam: StepOptions = {
+  learningRate: 3e-3,
+  beta1: 0.9,
+  beta2: 0.99,
+  epsilon: 1e-8,
+  weightDecay: 0.1,
+  clipNorm: 1,
+};
+
+const isSame = (a: Float32Array, b: Float32Array): boolean =>
+  a.length === b.length && a.every((value, index) => Object.is(value, b[index]));
+
+describe("logProbs", () => {
+  it("divides the logits by the temperature", async () => {
+    const engine = lively();
+    const list = ragged();
+    for (const temperature of [0.5, 1, 2]) {
+      const rows = await engine.logProbs(list, { policy: "current", temperature });
+      const plain = plainDistributions(small, parametersOf(engine), list, temperature);
+      rows.forEach((row, index) =>
+        row.forEach((value, at) => {
+          const { tokens, promptLength } = list[index]!;
+          const expected = plain[index]![at]![tokens[promptLength + at]!]!;
+          expect(Math.abs(value - expected)).toBeLessThan(1e-5);
+        }),
+      );
+    }
+  });
+
+  it("of the reference stays while the policy learns, until it is frozen again", async () => {
+    const engine = lively();
+    const list = ragged();
+    const of = (policy: "current" | "reference") =>
+      engine.logProbs(list, { policy, temperature: 1 });
+    const start = await of("current");
+    await engine.freezeReference();
+    for (let step = 0; step < 2; step++) {
+      await engine.accumulate(list, crossEntropy);
+      await engine.step(adam);
+    }
+    const [current, reference] = [await of("current"), await of("reference")];
+    reference.forEach((row, index) => expect(isSame(row, start[index]!)).toBe(true));
+    current.forEach((row, index) => expect(isSame(row, start[index]!)).toBe(false));
+    await engine.freezeReference();
+    (await of("reference")).forEach((row, index) =>
+      expect(isSame(row, current[index]!)).toBe(true),
+    );
+  });
+});
+
+describe("save and load", () => {
+  let root: string;
+  beforeAll(() => (root = mkdtempSync(join(tmpdir(), "alidade-engine-"))));
+  afterAll(() => rmSync(root, { recursive: true, force: true }));
+  const folder = (): string => mkdtempSync(join(root, "save-"));
+
+  /** One step of policy optimisation: everything an engine remembers takes part in it. */
+  async function train(engine: LocalEngine, list: readonly Example[], steps: number) {
+    const losses: number[] = [];
+    for (let step = 0; step < steps; step++) {
+      const reference = await engine.logProbs(list, { policy: "reference", temperature: 0.8 });
+      const batch = list.map((one, index) => ({
+        ...one,
+        advantage: index % 2 === 0 ? 1 : -1,
+        reference: reference[index]!,
+      }));
+      losses.push((await engine.accumulate(batch, policyGradient)).loss);
+      losses.push((await engine.step(adam)).gradientNorm);
+    }
+    return losses;
+  }
+
+  const state = (engine: LocalEngine): Float32Array[] =>
+    engine.parameterNames.map((name) => Float32Array.from(engine.parameter(name)));
+
+  it("continues bit for bit: weights, optimiser and reference", async () => {
+    const list = ragged();
+    const engine = lively();
+    await engine.freezeReference();
+    await train(engine, list, 3);
+    const directory = folder();
+    await engine.save(directory);
+    const losses = await train(engine, list, 4);
+
+    const other = new LocalEngine(small, { microBatchTokens: 4096 });
+    engines.push(other);
+    other.initialise(randomStream(99, "other weights"));
+    await other.load(directory);
+    expect(await train(other, list, 4)).toEqual(losses);
+    state(other).forEach((values, index) =>
+      expect(isSame(values, state(engine)[index]!), engine.parameterNames[index]).toBe(true),
+    );
+
+    // An engine that went on goes back, and drops what it had accumulated.
+    await engine.accumulate(list, crossEntropy);
+    await engine.load(directory);
+    expect(await train(engine, list, 4)).toEqual(losses);
+  });
+
+  it("forgets the reference when there was none", async () => {
+    const engine = lively();
+    const directory = folder();
+    await engine.save(directory);
+    await engine.freezeReference();
+    await engine.load(directory);
+    const reading = engine.logProbs(ragged(), { policy: "reference", temperature: 1 });
+    await expect(reading).rejects.toThrow("expected a frozen reference policy, got none");
+  });
+
+  it("starts over with resetOptimiser", async () => {
+    const list = ragged();
+    const engine = lively();
+    await engine.freezeReference();
+    const directory = folder();
+    await engine.saveModel(directory);
+    const losses = await train(engine, list, 2);
+    await engine.accumulate(list, crossEntropy);
+    await engine.resetOptimiser();
+    await engine.loadWeights(directory);
+    expect(await train(engine, list, 2)).toEqual(losses);
+  });
+
+  it("keeps the model in a folder of its own, which another engine reads", async () => {
+    const engine = lively();
+    const directory = folder();
+    await engine.saveModel(directory);
+    const other = new LocalEngine(small);
+    engines.push(other);
+    await other.loadWeights(directory);
+    state(other).forEach((values, index) =>
+      expect(isSame(values, state(engine)[index]!)).toBe(true),
+    );
+  });
+
+  it("refuses what is broken or belongs to another model, and says what", async () => {
+    const engine = lively();
+    await engine.freezeReference();
+    const directory = folder();
+    await engine.save(directory);
+    const wider = new LocalEngine({ ...small, width: 32 });
+    engines.push(wider);
+    await expect(wider.load(directory)).rejects.toThrow(DataError);
+    await expect(wider.load(directory)).rejects.toThrow(
+      /model\.safetensors: expected model\.embed_tokens\.weight of shape \[23, 32\], got \[23, 24\]/,
+    );
+    writeFileSync(join(directory, "engine.json"), '{"steps": "many"}');
+    await expect(engine.load(directory)).rejects.toThrow(DataError);
+    await expect(engine.load(directory)).rejects.toThrow(/engine\.json: expected .*, got/);
+    writeFileSync(join(directory, "engine.json"), '{"steps": ');
+    await expect(engine.load(directory)).rejects.toThrow(DataError);
+    truncateSync(join(directory, "model.safetensors"), 5000);
+    await expect(engine.load(directory)).rejects.toThrow(DataError);
+    await expect(engine.load(folder())).rejects.toThrow(
+      /config\.json: expected a readable JSON file/,
+    );
+  });
+});
+
+describe("wrong use", () => {
+  const engine = lively();
+  const row = (...tokens: number[]) => ({ tokens: Int32Array.from(tokens), promptLength: 1 });
+  const current = { policy: "current", temperature: 1 } as const;
+  const sampling = {
+    group: 1,
+    maxTokens: 4,
+    temperature: 1,
+    stop: [],
+    random: () => randomStream(1),
+  };
+  const long = new Int32Array(65);
+  const policy = (part: Partial<Example>) =>
+    engine.accumulate(
+      [
+        { ...row(1, 2, 3), advantage: 1, ...part },
+        { ...row(1, 2), advantage: 1, old: Float32Array.of(-1), reference: Float32Array.of(-1) },
+      ],
+      policyGradient,
+    );
+
+  it.each([
+    [
+      "no sequence",
+      () => engine.logProbs([], current),
+      "logProbs: expected at least one sequence, got none",
+    ],
+    [
+      "an empty batch",
+      () => engine.accumulate([], crossEntropy),
+      "accumulate: expected at least one sequence",
+    ],
+    [
+      "a token beyond the vocabulary",
+      () => engine.logProbs([row(1, 2), row(1, 23)], current),
+      "logProbs: sequence 1: expected token ids in [0, 23), got 23",
+    ],
+    [
+      "a negative token",
+      () => engine.accumulate([row(1, -1)], crossEntropy),
+      "accumulate: sequence 0: expected token ids in [0, 23), got -1",
+    ],
+    [
+      "a sequence longer than the context",
+      () => engine.logProbs([{ tokens: long, promptLength: 1 }], current),
+      "expected 1 to 64 tokens, got 65 (raise model.contextLength)",
+    ],
+    [
+      "a prompt that leaves no room",
+      () => engine.sample([long.subarray(0, 61)], sampling),
+      "sample: prompt 0: expected 1 to 60 tokens (context 64 less 4 new ones), got 61",
+    ],
+    [
+      "an empty prompt",
+      () => engine.sample([new Int32Array()], sampling),
+      "sample: prompt 0: expected 1 to 60 tokens",
+    ],
+    [
+      "a prompt of no tokens",
+      () => engine.logProbs([{ ...row(1, 2), promptLength: 0 }], current),
+      "logProbs: sequence 0: expected a prompt of 1 to 2 tokens, got 0",
+    ],
+    [
+      "a prompt longer than its sequence",
+      () => engine.logProbs([{ ...row(1, 2), promptLength: 3 }], current),
+      "expected a prompt of 1 to 2 tokens, got 3",
+    ],
+    [
+      "a reference that was never frozen",
+      () => engine.logProbs([row(1, 2)], { ...current, policy: "reference" }),
+      "logProbs: expected a frozen reference policy, got none (call freezeReference first)",
+    ],
+    [
+      "no old log-probabilities",
+      () => policy({ reference: Float32Array.of(-1, -1) }),
+      'accumulate: sequence 0: expected "old" for this loss, got none',
+    ],
+    [
+      "no reference log-probabilities",
+      () => policy({ old: Float32Array.of(-1, -1) }),
+      'accumulate: sequence 0: expected "reference" for this loss, got none',
+    ],
+    [
+      "log-probabilities of another length",
+      () => policy({ old: Float32Array.of(-1), reference: Float32Array.of(-1, -1) }),
+      'accumulate: sequence 0: expected 2 numbers of "old", got 1',
+    ],
+    [
+      "a mask of another length",
+      () => engine.accumulate([{ ...row(1, 2), mask: Float32Array.of(1, 1) }], crossEntropy),
+      'accumulate: sequence 0: expected 1 numbers of "mask", got 2',
+    ],
+    [
+      "no advantage",
+      () => engine.accumulate([row(1, 2)], { ...policyGradient, klBeta: 0 }),
+      'expected "advantage" for this loss, got none',
+    ],
+  ])("%s is an error that says where", async (_title, use, message) => {
+    const using = use();
+    await expect(using).rejects.toThrow(EngineError);
+    await expect(using).rejects.toThrow(message);
+  });
+
+  it("samples nothing for no prompts", async () => {
+    expect(await engine.sample([], sampling)).toEqual([]);
+  });
+
+  it("leaves the engine usable", async () => {
+    const [rows] = await engine.logProbs([row(1, 2, 3)], current);
+    expect(rows!.every(Number.isFinite)).toBe(true);
+    expect(completionLength(row(1, 2, 3))).toBe(2);
+  });
+});
