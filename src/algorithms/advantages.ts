@@ -19,8 +19,11 @@ export interface GroupAdvantages {
  */
 export function groupAdvantages(rewards: readonly (number | null)[]): GroupAdvantages {
   const known = rewards.filter((reward) => reward !== null);
-  const deviation = known.length < 2 ? 0 : standardDeviation(known, "sample");
-  if (deviation === 0) return { advantages: rewards.map(() => 0), withoutSpread: true };
+  // Not by the deviation: the mean of equal rewards may differ from them in the last bit.
+  if (known.every((reward) => reward === known[0])) {
+    return { advantages: rewards.map(() => 0), withoutSpread: true };
+  }
+  const deviation = standardDeviation(known, "sample");
   const center = mean(known);
   return {
     advantages: rewards.map((reward) =>
