@@ -44,6 +44,14 @@ export const mazeConfig = z
       .describe(
         "full and diff traces: share of gold answers that try wrong ways first, among mazes whose origin has two or three exits",
       ),
+    directShare: z
+      .number()
+      .min(0)
+      .max(1)
+      .default(0)
+      .describe(
+        "share of gold answers that skip the thinking, as if the walker guessed the whole way",
+      ),
     minMoves: z.int().min(1).default(1).describe("fewest moves of a solution"),
     maxMoves: z.int().min(1).default(99).describe("most moves of a solution; 99: no bound"),
     levels: z

@@ -70,7 +70,8 @@ function make(random: Random, config: MazeConfig): MazeItem {
 }
 
 function goldTrace({ maze, moves }: MazeItem, config: MazeConfig, random: Random): string {
-  if (config.trace === "none") return "";
+  // `at` leaves the stream where it is: the traces are the same for every share.
+  if (config.trace === "none" || random.at(0) < config.directShare) return "";
   if (config.trace === "search") {
     const walk = searchMoves(maze, config.searchOrder, random);
     return renderSearch(maze, walk, moves, config.searchLimit);
@@ -105,6 +106,7 @@ function score(item: MazeItem, { text }: Output, config: MazeConfig): Scores {
     softThink: Number(isSoftThink(text)),
     parsed: Number(answer !== ""),
     reset: Number(thinking.includes("RESET")),
+    direct: Number(thinking === ""),
     trace: Number(trace),
   };
 }
@@ -141,6 +143,7 @@ export const mazeTask = defineTask<MazeItem, MazeConfig>({
     softThink: "1 when the output starts with `<think>` and closes it",
     parsed: "1 when there is an answer behind `</think>`",
     reset: "1 when the thinking says RESET",
+    direct: "1 when there is no thinking",
     trace: "1 when the thinking is a correct trace of the configured kind",
   },
   accuracy: "solved",
