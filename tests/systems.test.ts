@@ -1,0 +1,144 @@
+// Every system at scale tiny, shrunk to a few steps: it trains, evaluates, saves and resumes.
+
+import { createHash } from "node:crypto";
+import { EventEmitter } from "node:events";
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { main } from "../src/cli/main.ts";
+import { readEvaluations, readMetrics, readSamples } from "../src/run/run-directory.ts";
+import { systems } from "../src/systems/registry.ts";
+
+/** What makes the tiny scale of a system tinier. */
+const shrink: Readonly<Record<string, readonly string[]>> = {
+  alphamaze: [
+    "model.layers=1",
+    "model.width=48",
+    "model.heads=3",
+    "model.kvHeads=3",
+    "model.hiddenWidth=96",
+    "sft.steps=20",
+    "sft.batch=32",
+    "sft.optimiser.learningRate=0.01",
+    "grpo.steps=4",
+    "grpo.prompts=4",
+    "grpo.group=4",
+    "grpo.iterations=2",
+    "evaluate.count=60",
+    "checkpointEvery=3",
+    "engine.spinning=false",
+  ],
+};
+
+let root: string;
+beforeAll(() => (root = mkdtempSync(join(tmpdir(), "alidade-systems-"))));
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+/** Runs the command line in this process; `onText` sees what it writes for people. */
+async function alidade(
+  argv: readonly string[],
+  onText: (text: string, signals: EventEmitter) => void = () => undefined,
+) {
+  let [stdout, stderr] = ["", ""];
+  const signals = new EventEmitter();
+  const code = await main(argv, {
+    stdout: { write: (text: string) => (stdout += text) },
+    stderr: {
+      write: (text: string) => {
+        stderr += text;
+        onText(text, signals);
+      },
+    },
+    signals,
+  });
+  return { code, stderr, json: () => JSON.parse(stdout) as Record<string, unknown> };
+}
+
+const sha256 = (path: string): string =>
+  createHash("sha256").update(readFileSync(path)).digest("hex");
+
+/** What a run computed, without what the clock and the names of the folders decide. */
+const resultsOf = (path: string) => ({
+  metrics: readMetrics(path).map((record) =>
+    Object.fromEntries(Object.entries(record).filter(([name]) => !name.startsWith("time/"))),
+  ),
+  evaluations: readEvaluations(path),
+  samples: sha256(join(path, "samples/grpo.jsonl")),
+  model: sha256(join(path, "model/model.safetensors")),
+  checkpoints: readdirSync(join(path, "checkpoints")).map((name) => [
+    name,
+    sha256(join(path, "checkpoints", name, "training.safetensors")),
+  ]),
+});
+
+describe.each(systems.map(({ name }) => name))("%s", (name) => {
+  const settings = (shrink[name] ?? []).flatMap((setting) => ["--set", setting]);
+  const flags = (path: string): string[] =>
+    ["train", name, "--scale", "tiny", "--seed", "3", "--out", path, "--json"].concat(settings);
+  const whole = (): string => join(root, `${name}-whole`);
+
+  it("trains through all its stages, and writes down what it did", async () => {
+    expect(Object.keys(shrink), "settings that shrink every system").toContain(name);
+    const { code, stderr, json } = await alidade(flags(whole()));
+    expect({ code, stderr }).toMatchObject({ code: 0 });
+    const stages = systems.find((system) => system.name === name)!.stages;
+    expect(readEvaluations(whole()).map(({ stage }) => stage)).toEqual(stages);
+    expect(json()).toMatchObject({ run: whole(), status: "done" });
+    const metrics = readMetrics(whole());
+    for (const record of metrics) {
+      const broken = Object.entries(record).filter(([, value]) => Number.isNaN(value));
+      expect(broken, `${record.stage} ${record.step}`).toEqual([]);
+    }
+    const losses = metrics.filter(({ stage }) => stage === "sft").map(({ loss }) => Number(loss));
+    expect(losses.at(-1)!).toBeLessThan(0.6 * losses[0]!);
+    const grpo = metrics.filter(({ stage }) => stage === "grpo");
+    expect(readSamples(whole(), "grpo").length).toBe(grpo.length * 16);
+    for (const record of grpo) {
+      expect(Number(record["mismatch/max"]), "sampler and trainer agree").toBeLessThan(1e-4);
+      expect(Number(record["kl"])).toBeGreaterThanOrEqual(-1e-6);
+    }
+    expect(Math.abs(Number(grpo[0]!["kl"])), "the reference is the policy at first").toBeLessThan(
+      1e-6,
+    );
+    expect(existsSync(join(whole(), "curves.svg"))).toBe(true);
+  });
+
+  it("saves a model that evaluates to the same numbers", async () => {
+    const flagsOf = (model: string): string[] => [
+      "evaluate",
+      model,
+      "--count",
+      "60",
+      "--seed",
+      "3",
+      "--json",
+    ];
+    const { code, json } = await alidade(flagsOf(whole()));
+    expect(code).toBe(0);
+    const { correct, ...last } = readEvaluations(whole()).at(-1)!;
+    expect(json()["accuracy"]).toBe(correct);
+    for (const key of ["count", "ci95", "levels", "errors", "scores", "meanTokens"]) {
+      expect(json()[key], key).toEqual(last[key]);
+    }
+    const files = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
+    expect(readdirSync(join(whole(), "model"))).toEqual(expect.arrayContaining(files));
+  });
+
+  it("goes on after Ctrl-C as if nothing had happened", async () => {
+    const path = join(root, `${name}-stopped`);
+    let isStopped = false;
+    const stopped = await alidade(flags(path), (text, signals) => {
+      // When the evaluation after SFT has been printed, GRPO begins: it stops after its first step.
+      if (isStopped || !text.startsWith("sft ")) return;
+      isStopped = true;
+      setImmediate(() => signals.emit("SIGINT"));
+    });
+    expect(stopped.code).toBe(130);
+    const steps = readMetrics(path).length;
+    expect(steps).toBeLessThan(readMetrics(whole()).length);
+    const resumed = await alidade(["resume", path, "--json"]);
+    expect({ code: resumed.code, stderr: resumed.stderr }).toMatchObject({ code: 0 });
+    expect(resultsOf(path)).toEqual(resultsOf(whole()));
+  });
+});
