@@ -5,6 +5,7 @@
 import type { ParameterSpec } from "../nn/parameters.ts";
 import {
   add,
+  attention,
   cachedAttention,
   constant,
   gatherRows,
@@ -13,7 +14,6 @@ import {
   rmsNorm,
   rotary,
   scope,
-  softmax,
   swiglu,
   transpose,
   type Tensor,
@@ -201,8 +201,7 @@ export function decoderHidden(
     const q = reshape(perHead(turned(query, heads)), [batch, kvHeads, groups * time, headSize]);
     const k = perHead(turned(key, kvHeads));
     const v = perHead(reshape(value, [batch, time, kvHeads, headSize]));
-    const scores = matmul(q, k, { transposeB: true, scale: 1 / Math.sqrt(headSize) }); // [batch, kvHeads, groups · time, time]
-    const mixed = matmul(softmax(add(scores, mask)), v); // [batch, kvHeads, groups · time, headSize]
+    const mixed = attention(q, k, v, mask); // [batch, kvHeads, groups · time, headSize]
     return reshape(perHead(reshape(mixed, [batch, heads, time, headSize])), [
       batch * time,
       heads * headSize,

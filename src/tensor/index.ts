@@ -1,6 +1,7 @@
 // The tensor engine: symbolic tensors, operators, gradients, programs. The only folder that knows ONNX Runtime.
 
 export { scope, sizeOf, type Dtype, type Shape, type Tensor } from "./tensor.ts";
+export * from "./operators/attention.ts";
 export * from "./operators/elementwise.ts";
 export * from "./operators/gather.ts";
 export * from "./operators/leaf.ts";

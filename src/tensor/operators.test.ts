@@ -69,6 +69,7 @@ import {
   where,
   type Shape,
   type Tensor,
+  attention,
 } from "./index.ts";
 
 /** Values of one input: floats are differentiated, int32 ones are not. */
@@ -529,6 +530,30 @@ const cases: readonly Case[] = [
     sources: [uniform([2, 3]), uniform([2, 3])],
     build: (into, x) => addInto(into, mul(x, x)),
     plain: (into, x) => into.map((value, at) => value + x[at]! ** 2),
+  },
+  {
+    name: "attention",
+    sources: [uniform([2, 3, 4]), uniform([2, 3, 4]), uniform([2, 3, 4])],
+    build: (query, key, value) =>
+      attention(query, key, value, constant([0, -1e9, -1e9, 0, 0, -1e9, 0, 0, 0], [3, 3])),
+    plain: (query, key, value) => {
+      const head = (x: readonly number[], batch: number, row: number): readonly number[] =>
+        x.slice((batch * 3 + row) * 4, (batch * 3 + row + 1) * 4);
+      const dot = (a: readonly number[], b: readonly number[]): number =>
+        total(a.map((one, at) => one * b[at]!));
+      return [0, 1].flatMap((batch) =>
+        [0, 1, 2].flatMap((row) => {
+          const seen = [0, 1, 2].slice(0, row + 1);
+          const scores = seen.map(
+            (other) => dot(head(query, batch, row), head(key, batch, other)) / 2,
+          );
+          const weights = plainSoftmax(scores);
+          return [0, 1, 2, 3].map((at) =>
+            total(seen.map((other) => weights[other]! * head(value, batch, other)[at]!)),
+          );
+        }),
+      );
+    },
   },
   {
     name: "swiglu",

@@ -1,4 +1,4 @@
-// Fused operators of neural networks: normalisation, softmax, rotary positions, cached attention.
+// Fused operators of neural networks: softmax, normalisation, gated activation, rotary positions.
 
 import type { Operator } from "../operator.ts";
 import { apply, sameShape, shapeError, sizeOf, type Tensor } from "../tensor.ts";
@@ -145,70 +145,4 @@ const rotaryOperator: Operator = {
  */
 export function rotary(x: Tensor, cosine: Tensor, sine: Tensor): Tensor {
   return apply(rotaryOperator, [x, cosine, sine])[0]!;
-}
-
-export interface CachedAttentionInputs {
-  /** [batch, time, heads · headSize], before rotary positions. */
-  readonly query: Tensor;
-  /** [batch, time, kvHeads · headSize]. */
-  readonly key: Tensor;
-  readonly value: Tensor;
-  /** [batch, kvHeads, capacity, headSize]. */
-  readonly keyCache: Tensor;
-  readonly valueCache: Tensor;
-  /** Position of each row's last token, int32 [batch]. */
-  readonly lastPosition: Tensor;
-  /** Largest length of a row after this call, int32 [1]. */
-  readonly totalLength: Tensor;
-  readonly cosine: Tensor;
-  readonly sine: Tensor;
-}
-
-const cachedAttentionOperator: Operator = {
-  name: "cachedAttention",
-  type: ([query, key, , keyCache, valueCache, lastPosition], { heads }) => {
-    const [batch, kvHeads, , headSize] = keyCache!.shape;
-    const fits =
-      query!.shape.length === 3 &&
-      query!.shape[0] === batch &&
-      query!.shape[2] === (heads as number) * headSize! &&
-      key!.shape[2] === kvHeads! * headSize! &&
-      sameShape(keyCache!.shape, valueCache!.shape) &&
-      sizeOf(lastPosition!.shape) === batch;
-    if (!fits)
-      throw shapeError("cachedAttention", "query, key and caches of one batch", [
-        query!,
-        key!,
-        keyCache!,
-      ]);
-    return [query!, keyCache!, valueCache!];
-  },
-  lower: (emit, node, inputs) =>
-    emit.node(
-      "GroupQueryAttention",
-      inputs,
-      {
-        num_heads: { int: node.attributes["heads"] as number },
-        kv_num_heads: { int: node.inputs[3]!.shape[1]! },
-        do_rotary: { int: 1 },
-      },
-      { domain: "com.microsoft", outputs: 3 },
-    ),
-  gradient: null,
-};
-
-/**
- * Causal attention over a cache, with rotary positions inside; writes the new keys and values into the cache.
- * Returns the attended values [batch, time, heads · headSize] and the two caches (alias them with their inputs).
- * Rows are right-padded and may differ in length; no gradient.
- */
-export function cachedAttention(
-  inputs: CachedAttentionInputs,
-  heads: number,
-): readonly [Tensor, Tensor, Tensor] {
-  const { query, key, value, keyCache, valueCache, lastPosition, totalLength, cosine, sine } =
-    inputs;
-  const list = [query, key, value, keyCache, valueCache, lastPosition, totalLength, cosine, sine];
-  const [attended, keys, values] = apply(cachedAttentionOperator, list, { heads });
-  return [attended!, keys!, values!];
 }

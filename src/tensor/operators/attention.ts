@@ -1,0 +1,126 @@
+// Attention: over whole sequences (with a gradient), and over a key-value cache (without).
+
+import type { Operator } from "../operator.ts";
+import { apply, sameShape, shapeError, sizeOf, type Tensor } from "../tensor.ts";
+import { mul, sub } from "./elementwise.ts";
+import { matmul } from "./matmul.ts";
+import { sum } from "./reduce.ts";
+
+const attentionOperator: Operator = {
+  name: "attention",
+  type: ([query, key, value, mask]) => {
+    const [queries, keys] = [query!.shape.at(-2)!, key!.shape.at(-2)!];
+    const batch = query!.shape.slice(0, -2);
+    const fits =
+      query!.shape.at(-1) === key!.shape.at(-1) &&
+      sameShape(key!.shape, value!.shape) &&
+      sameShape(batch, key!.shape.slice(0, -2)) &&
+      sameShape(mask!.shape, [queries, keys]);
+    if (!fits) {
+      const expected =
+        "query [..., queries, size], key and value [..., keys, size] and a mask [queries, keys]";
+      throw shapeError("attention", expected, [query!, key!, value!, mask!]);
+    }
+    return [query!, { shape: [...batch, queries, keys], dtype: "float32" }];
+  },
+  lower: (emit, node, [query, key, value, mask]) => {
+    const scale = 1 / Math.sqrt(node.inputs[0]!.shape.at(-1)!);
+    const transposed = { transB: { int: 1 }, alpha: { float: scale } };
+    const [scores] = emit.node("FusedMatMul", [query!, key!], transposed, {
+      domain: "com.microsoft",
+    });
+    const [masked] = emit.node("Add", [scores!, mask!]);
+    const [weights] = emit.node("Softmax", [masked!], { axis: { int: -1 } });
+    return [emit.node("MatMul", [weights!, value!])[0]!, weights!];
+  },
+  gradient: ([dy], node) => {
+    // With P the weights: dS = P (dP − Σ_keys dP P), and Σ_keys dP P = Σ_size dO O, which is the smaller sum
+    // (FlashAttention, arXiv:2205.14135, appendix B.4).
+    const [query, key, value] = [node.inputs[0]!, node.inputs[1]!, node.inputs[2]!];
+    const [output, weights] = [node.outputs[0]!, node.outputs[1]!];
+    const scale = 1 / Math.sqrt(query.shape.at(-1)!);
+    const dValue = matmul(weights, dy!, { transposeA: true });
+    const dWeights = matmul(dy!, value, { transposeB: true });
+    const dScores = mul(
+      weights,
+      sub(dWeights, sum(mul(dy!, output), { axes: [-1], keepAxes: true })),
+    );
+    const dQuery = matmul(dScores, key, { scale });
+    const dKey = matmul(dScores, query, { transposeA: true, scale });
+    return [dQuery, dKey, dValue, undefined];
+  },
+};
+
+/**
+ * softmax(Q Kᵀ / sqrt(size) + mask) V over the last two axes. query [..., queries, size], key and value [..., keys, size],
+ * mask [queries, keys] (0 or a large negative number; no gradient).
+ */
+export function attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor): Tensor {
+  return apply(attentionOperator, [query, key, value, mask])[0]!;
+}
+
+export interface CachedAttentionInputs {
+  /** [batch, time, heads · headSize], before rotary positions. */
+  readonly query: Tensor;
+  /** [batch, time, kvHeads · headSize]. */
+  readonly key: Tensor;
+  readonly value: Tensor;
+  /** [batch, kvHeads, capacity, headSize]. */
+  readonly keyCache: Tensor;
+  readonly valueCache: Tensor;
+  /** Position of each row's last token, int32 [batch]. */
+  readonly lastPosition: Tensor;
+  /** Largest length of a row after this call, int32 [1]. */
+  readonly totalLength: Tensor;
+  readonly cosine: Tensor;
+  readonly sine: Tensor;
+}
+
+const cachedAttentionOperator: Operator = {
+  name: "cachedAttention",
+  type: ([query, key, , keyCache, valueCache, lastPosition], { heads }) => {
+    const [batch, kvHeads, , headSize] = keyCache!.shape;
+    const fits =
+      query!.shape.length === 3 &&
+      query!.shape[0] === batch &&
+      query!.shape[2] === (heads as number) * headSize! &&
+      key!.shape[2] === kvHeads! * headSize! &&
+      sameShape(keyCache!.shape, valueCache!.shape) &&
+      sizeOf(lastPosition!.shape) === batch;
+    if (!fits)
+      throw shapeError("cachedAttention", "query, key and caches of one batch", [
+        query!,
+        key!,
+        keyCache!,
+      ]);
+    return [query!, keyCache!, valueCache!];
+  },
+  lower: (emit, node, inputs) =>
+    emit.node(
+      "GroupQueryAttention",
+      inputs,
+      {
+        num_heads: { int: node.attributes["heads"] as number },
+        kv_num_heads: { int: node.inputs[3]!.shape[1]! },
+        do_rotary: { int: 1 },
+      },
+      { domain: "com.microsoft", outputs: 3 },
+    ),
+  gradient: null,
+};
+
+/**
+ * Causal attention over a cache, with rotary positions inside; writes the new keys and values into the cache.
+ * Returns the attended values [batch, time, heads · headSize] and the two caches (alias them with their inputs).
+ * Rows are right-padded and may differ in length; no gradient.
+ */
+export function cachedAttention(
+  inputs: CachedAttentionInputs,
+  heads: number,
+): readonly [Tensor, Tensor, Tensor] {
+  const { query, key, value, keyCache, valueCache, lastPosition, totalLength, cosine, sine } =
+    inputs;
+  const list = [query, key, value, keyCache, valueCache, lastPosition, totalLength, cosine, sine];
+  const [attended, keys, values] = apply(cachedAttentionOperator, list, { heads });
+  return [attended!, keys!, values!];
+}
