@@ -7,27 +7,24 @@ import { describe, expect, it } from "vitest";
 
 const source = fileURLToPath(new URL("../src", import.meta.url));
 
-/** Folder → folders it may import beside itself. "*" stands for everything of a lower layer. */
-const layers: Readonly<Record<string, { layer: number; imports: readonly string[] | "*" }>> = {
-  core: { layer: 0, imports: [] },
-  run: { layer: 1, imports: ["core"] },
-  text: { layer: 1, imports: ["core"] },
-  image: { layer: 1, imports: ["core"] },
-  tensor: { layer: 1, imports: ["core"] },
-  nn: { layer: 2, imports: ["core", "tensor"] },
-  rewards: { layer: 2, imports: ["core", "text", "image"] },
-  models: { layer: 3, imports: ["core", "nn", "tensor"] },
-  tasks: { layer: 3, imports: ["core", "text", "image", "rewards"] },
-  losses: { layer: 4, imports: ["core", "tensor", "nn"] },
-  engine: { layer: 5, imports: ["core", "losses", "models", "nn", "tensor", "text", "image"] },
-  rollout: { layer: 6, imports: ["core", "text", "tasks"] },
-  evaluate: { layer: 7, imports: ["core", "text", "rollout", "tasks", "run"] },
-  algorithms: { layer: 8, imports: ["core", "evaluate", "rollout", "tasks", "run"] },
-  systems: { layer: 9, imports: "*" },
-  cli: { layer: 10, imports: "*" },
-  serve: { layer: 10, imports: "*" },
-  viewer: { layer: 10, imports: ["core", "run"] },
-};
+interface Layer {
+  readonly layer: number;
+  /** Folders it may import beside itself. "*" stands for everything of a lower layer. */
+  readonly imports: readonly string[] | "*";
+}
+
+/** The table of a document: layer, folder, what it holds, what it may import ("-" nothing, "lower" everything below). */
+function readLayers(markdown: string): Readonly<Record<string, Layer>> {
+  const rows = [...markdown.matchAll(/^\| *(\d+) *\| *`([a-z]+)\/` *\|[^|]*\| *([^|]*?) *\|$/gm)];
+  return Object.fromEntries(
+    rows.map(([, layer, folder, words]) => {
+      const imports = words === "lower" ? "*" : words === "-" ? [] : words!.split(" ");
+      return [folder!, { layer: Number(layer), imports }];
+    }),
+  );
+}
+
+const layers = readLayers(readFileSync(new URL("../ARCHITECTURE.md", import.meta.url), "utf8"));
 
 /** Packages that only one folder knows. */
 const owners: Readonly<Record<string, string>> = {
@@ -90,6 +87,27 @@ const files = readdirSync(source, { recursive: true, withFileTypes: true })
   .filter((entry) => entry.isFile() && /\.tsx?$/.test(entry.name))
   .map((entry) => relative(source, join(entry.parentPath, entry.name)))
   .sort();
+
+describe("the layer table", () => {
+  it("names every folder of src, and only folders of lower layers as imports", () => {
+    const folders = new Set(files.filter((file) => file.includes(sep)).map(folderOf));
+    expect([...folders].filter((folder) => !(folder in layers))).toEqual([]);
+    for (const [folder, { layer, imports }] of Object.entries(layers)) {
+      for (const target of imports === "*" ? [] : imports) {
+        expect(layers[target]?.layer, `${folder} imports ${target}`).toBeLessThan(layer);
+      }
+    }
+  });
+
+  it("is read as it is written", () => {
+    const text = "| 0 | `a/` | x | - |\n| 1 | `b/` | `a/` too | a |\n| 2 | `c/` | y | lower |\n";
+    expect(readLayers(text)).toEqual({
+      a: { layer: 0, imports: [] },
+      b: { layer: 1, imports: ["a"] },
+      c: { layer: 2, imports: "*" },
+    });
+  });
+});
 
 describe("layers", () => {
   it("are kept by every import in src", () => {

@@ -1,0 +1,111 @@
+// The documents keep up with the code: links resolve, dependencies are explained, what the README names exists.
+
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { describe, expect, it } from "vitest";
+import { publishedSystems } from "../src/systems/registry.ts";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const read = (file: string): string => readFileSync(join(root, file), "utf8");
+
+const markdownFiles = (folder: string, recursive: boolean): string[] =>
+  existsSync(join(root, folder))
+    ? readdirSync(join(root, folder), { recursive, encoding: "utf8" })
+        .filter((name) => name.endsWith(".md"))
+        .map((name) => join(folder, name))
+        .sort()
+    : [];
+
+const documents = [
+  ...markdownFiles(".", false),
+  ...["docs", "src", "examples"].flatMap((folder) => markdownFiles(folder, true)),
+];
+
+interface Manifest {
+  readonly scripts: Readonly<Record<string, string>>;
+  readonly dependencies: Readonly<Record<string, string>>;
+  readonly devDependencies: Readonly<Record<string, string>>;
+  readonly overrides?: Readonly<Record<string, string>>;
+}
+const manifest = JSON.parse(read("package.json")) as Manifest;
+
+const code = /^ *```.*?^ *```|`[^`\n]+`/gms;
+
+/** Targets of links to files, without their anchors; code is no link. */
+function fileLinks(markdown: string): string[] {
+  const text = markdown.replaceAll(code, "");
+  const targets = [...text.matchAll(/\]\(([^()\s]+)(?: "[^"]*")?\)/g)].map((match) => match[1]!);
+  return targets
+    .filter((target) => !/^(?:[a-z]+:|#)/i.test(target))
+    .map((target) => decodeURI(target.split("#")[0]!));
+}
+
+/** Commands of npm itself that a document may name. */
+const npmCommands: ReadonlySet<string> = new Set(["ci", "install", "i", "pack", "exec", "view"]);
+
+/** Names of the package scripts that the code in a document runs. */
+function scriptsOf(markdown: string): string[] {
+  const commands = (markdown.match(code) ?? []).join("\n");
+  return [...commands.matchAll(/\bnpm (run )?(?:-\S+ )*([a-z][\w:-]*)/g)]
+    .filter((match) => match[1] !== undefined || !npmCommands.has(match[2]!))
+    .map((match) => match[2]!);
+}
+
+describe("links", () => {
+  it("are found outside of code", () => {
+    const text = "[a](b.md#c) ![d](e.svg) [f](https://g.h) [i](#j) `[k](l)`\n```\n[m](n)\n```\n";
+    expect(fileLinks(text)).toEqual(["b.md", "e.svg"]);
+  });
+
+  it.each(documents)("of %s resolve", (document) => {
+    const missing = fileLinks(read(document)).filter(
+      (target) => !existsSync(join(root, dirname(document), target)),
+    );
+    expect(missing).toEqual([]);
+  });
+});
+
+describe("docs/dependencies.md", () => {
+  const { dependencies, devDependencies, overrides = {} } = manifest;
+  const explained = [...read("docs/dependencies.md").matchAll(/^\| `([^`]+)` *\|/gm)].map(
+    (match) => match[1]!,
+  );
+
+  it("has one line for every dependency and override, and for nothing else", () => {
+    const known = [dependencies, devDependencies, overrides].flatMap(Object.keys);
+    expect(explained.toSorted()).toEqual(known.toSorted());
+  });
+
+  it("states the versions of the overrides", () => {
+    const lines = read("docs/dependencies.md").split("\n");
+    for (const [name, version] of Object.entries(overrides)) {
+      const line = lines.find((one) => one.startsWith(`| \`${name}\``));
+      expect(line, name).toContain(version);
+    }
+  });
+});
+
+describe("package scripts", () => {
+  it("are found in code", () => {
+    const text = "npm nowhere\n```\nnpm ci && npm start\n```\n`npm run --silent build`, `npm test`";
+    expect(scriptsOf(text)).toEqual(["start", "build", "test"]);
+  });
+
+  it.each(documents)("that %s names exist", (document) => {
+    const unknown = scriptsOf(read(document)).filter((name) => !(name in manifest.scripts));
+    expect(unknown).toEqual([]);
+  });
+});
+
+describe.runIf(existsSync(join(root, "README.md")))("README.md", () => {
+  it("has a table with every published system", () => {
+    const rows = read("README.md")
+      .split("\n")
+      .filter((line) => line.startsWith("|"));
+    const missing = publishedSystems
+      .map(({ title }) => title)
+      .filter((title) => !rows.some((row) => row.includes(title)));
+    expect(missing).toEqual([]);
+  });
+});
