@@ -156,10 +156,11 @@ function blocks(
 /** cos and sin of position · theta^(-2i / headSize), each [positions, headSize / 2]. */
 export function rotaryTables(config: DecoderConfig): readonly [Tensor, Tensor] {
   const half = config.headSize / 2;
-  const shape = [config.contextLength, half];
+  const positions = Math.ceil(config.contextLength / 32) * 32; // rows are padded to multiples of 16 or 32
+  const shape = [positions, half];
   const table = (wave: (angle: number) => number): Tensor =>
     constant(
-      Float32Array.from({ length: config.contextLength * half }, (_, index) =>
+      Float32Array.from({ length: positions * half }, (_, index) =>
         wave(Math.floor(index / half) * config.ropeTheta ** (-(index % half) / half)),
       ),
       shape,

@@ -11,6 +11,10 @@ import { EngineError, unknownName } from "../core/errors.ts";
 /** A native pointer; 0n is null. */
 export type Pointer = bigint;
 
+// koffi runs a native function on a stack of its own, by default 128 KiB for asynchronous calls. The matrix kernels of ONNX
+// Runtime keep whole panels on the stack: with the default they write past its end, once in some hundred runs visibly.
+koffi.config({ sync_stack_size: 8 << 20, async_stack_size: 8 << 20 });
+
 const API_VERSION = 20;
 const TABLE_LENGTH = 225;
 

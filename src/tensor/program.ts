@@ -51,7 +51,10 @@ export class Program implements Disposable {
   readonly outputs: readonly NamedTensor[];
   readonly #inPlace: Readonly<Record<string, string>>;
   readonly #isProfiled: boolean;
-  #session: Pointer;
+  readonly #session: Pointer;
+  /** Asynchronous runs that have not come back. */
+  #running = 0;
+  #isDisposed = false;
 
   constructor(graph: Readonly<Record<string, Tensor>>, options: CompileOptions = {}) {
     const { inPlace = {}, name = "program" } = options;
@@ -96,7 +99,7 @@ export class Program implements Disposable {
   }
 
   session(): Pointer {
-    if (this.#session === 0n) {
+    if (this.#isDisposed) {
       throw new EngineError({
         where: this.name,
         expected: "a program that is still alive",
@@ -106,12 +109,29 @@ export class Program implements Disposable {
     return this.#session;
   }
 
+  /** Runs on a worker thread; a program that is disposed of meanwhile lives until the run is over. */
+  async run(tables: RunTables): Promise<void> {
+    const session = this.session();
+    this.#running++;
+    try {
+      await ortLibrary().run(session, tables);
+    } finally {
+      this.#running--;
+      if (this.#isDisposed) this.#release();
+    }
+  }
+
   [Symbol.dispose](): void {
-    if (this.#session === 0n) return;
-    if (this.#isProfiled) ortLibrary().endProfiling(this.#session);
+    if (this.#isDisposed) return;
+    this.#isDisposed = true;
+    this.#release();
+  }
+
+  #release(): void {
+    if (this.#running > 0) return;
     sessions.unregister(this);
+    if (this.#isProfiled) ortLibrary().endProfiling(this.#session);
     ortLibrary().call("ReleaseSession", this.#session);
-    this.#session = 0n;
   }
 
   dispose(): void {
@@ -158,7 +178,7 @@ export class Binding {
 
   /** Runs on a worker thread; the event loop keeps turning. */
   async run(): Promise<void> {
-    await ortLibrary().run(this.program.session(), this.#tables);
+    await this.program.run(this.#tables);
   }
 
   /** Runs on this thread: for programs of microseconds. */
