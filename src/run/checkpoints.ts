@@ -147,9 +147,12 @@ export function writeStateFile(directory: string, content: Omit<Checkpoint, "nam
   writeFileSync(join(directory, "state.json"), `${text}\n`);
 }
 
-/** Deletes all but the newest `keep` checkpoints. */
+/** Deletes all but the newest `keep` checkpoints. Each leaves its place first: a kill never leaves half of one there. */
 export function pruneCheckpoints(parent: string, keep: number): void {
   for (const old of listCheckpoints(parent).slice(keep)) {
-    rmSync(old.directory, { recursive: true, force: true });
+    const removed = join(parent, partialPrefix + old.name);
+    rmSync(removed, { recursive: true, force: true });
+    renameSync(old.directory, removed);
+    rmSync(removed, { recursive: true, force: true });
   }
 }
