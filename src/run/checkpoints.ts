@@ -26,6 +26,7 @@ export interface Checkpoint {
 
 const partialPrefix = ".partial-";
 const replacedPrefix = ".replaced-";
+const removedPrefix = ".removed-";
 
 const stateFileSchema = z.object({
   ordinal: z.int(),
@@ -100,12 +101,13 @@ function restoreReplaced(parent: string): void {
   }
 }
 
-/** Removes what a killed write left behind. */
+/** Removes what a killed write or deletion left behind. */
 export function cleanFolder(parent: string): void {
   if (!existsSync(parent)) return;
   restoreReplaced(parent);
   for (const name of readdirSync(parent)) {
-    if (name.startsWith(partialPrefix)) rmSync(join(parent, name), { recursive: true });
+    const isLeft = name.startsWith(partialPrefix) || name.startsWith(removedPrefix);
+    if (isLeft) rmSync(join(parent, name), { recursive: true });
   }
 }
 
@@ -150,7 +152,7 @@ export function writeStateFile(directory: string, content: Omit<Checkpoint, "nam
 /** Deletes all but the newest `keep` checkpoints. Each leaves its place first: a kill never leaves half of one there. */
 export function pruneCheckpoints(parent: string, keep: number): void {
   for (const old of listCheckpoints(parent).slice(keep)) {
-    const removed = join(parent, partialPrefix + old.name);
+    const removed = join(parent, removedPrefix + old.name);
     rmSync(removed, { recursive: true, force: true });
     renameSync(old.directory, removed);
     rmSync(removed, { recursive: true, force: true });

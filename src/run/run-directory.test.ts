@@ -181,6 +181,9 @@ describe("resume", () => {
       mkdirSync(partial, { recursive: true });
       writeFileSync(join(partial, "state.json"), "{");
       mkdirSync(join(path, "checkpoints", "sft-000009")); // folder of a copy that was cut off
+      const removed = join(path, "checkpoints", ".removed-sft-000001");
+      mkdirSync(removed);
+      writeFileSync(join(removed, "weights.bin"), "half deleted");
 
       const again = RunDirectory.open(path);
       const position = again.resume();
@@ -188,7 +191,7 @@ describe("resume", () => {
       expect(again.resume()).toEqual(position);
       await train(again, position?.state.step ?? 0, 6);
       again.close();
-      expect(existsSync(partial)).toBe(false);
+      expect([partial, removed].some((one) => existsSync(one))).toBe(false);
       expect(contents()).toEqual(expected);
     }
   });
