@@ -94,6 +94,17 @@ describe("evaluateTask", () => {
     );
   });
 
+  it("stops at a model whose numbers broke: that is no accuracy of 0", async () => {
+    const engine = new ScriptedEngine({
+      answer: (question) => ({ text: "1", logProb: question === "9+9" ? Number.NaN : -1 }),
+    });
+    const evaluating = evaluateTask(engine, sumEnvironment, items, options);
+    await expect(evaluating).rejects.toThrow(RunError);
+    await expect(evaluating).rejects.toThrow(
+      "evaluation: item 3 of task sum: expected finite log-probabilities, got NaN",
+    );
+  });
+
   it("takes only a score of 1 for right", async () => {
     for (const [score, right] of [
       [1, 5],

@@ -89,7 +89,15 @@ export async function evaluateTask<Item, Config>(
       random: (prompt) => randomStream(options.seed, "evaluation", start + prompt),
     });
     rollouts.forEach(({ item, completions: [completion] }, index) => {
-      const { scored, text, stopReason, tokens } = completion!;
+      const { scored, text, stopReason, tokens, logProbs } = completion!;
+      if (!logProbs.every(Number.isFinite)) {
+        throw new RunError({
+          where: `evaluation: item ${start + index} of task ${task.name}`,
+          expected: "finite log-probabilities",
+          got: String(logProbs.find((value) => !Number.isFinite(value))),
+          hint: "the weights are broken",
+        });
+      }
       if ("error" in scored) {
         throw new RunError({
           where: `evaluation: item ${start + index} of task ${task.name}`,
