@@ -10,7 +10,7 @@ import {
   type StageName,
 } from "../algorithms/post-train.ts";
 import type { RewardWeights } from "../algorithms/grpo.ts";
-import { ConfigError } from "../core/errors.ts";
+import { nearestName } from "../core/errors.ts";
 import { randomStream } from "../core/random.ts";
 import type { Task } from "../core/task.ts";
 import { LocalEngine } from "../engine/local-engine.ts";
@@ -19,32 +19,49 @@ import type { DecoderConfig } from "../models/decoder.ts";
 import { readModelConfig } from "../models/hugging-face.ts";
 import { testItems } from "../rollout/items.ts";
 import type { RunDirectory } from "../run/run-directory.ts";
-import { configureRuntime } from "../tensor/index.ts";
+import { configureRuntime, deviceNames } from "../tensor/index.ts";
 import { ChatTokenizer } from "../text/chat-tokenizer.ts";
 import type { EvaluateContext, TrainContext } from "./system.ts";
 
-export const modelSettings = z.object({
-  contextLength: z.int().min(16).default(256).describe("most tokens of prompt and answer together"),
-  layers: z.int().min(1).default(3).describe("transformer blocks"),
-  width: z.int().min(16).default(96).describe("width of the residual stream"),
-  heads: z.int().min(1).default(6).describe("query heads"),
-  kvHeads: z.int().min(1).default(6).describe("key and value heads; divides heads"),
-  headSize: z
-    .int()
-    .multipleOf(16)
-    .default(16)
-    .describe("width of a head; a multiple of 16 (ONNX Runtime's cached attention)"),
-  hiddenWidth: z.int().min(16).default(256).describe("width inside the MLP"),
-  ropeTheta: z.number().positive().default(10_000).describe("base of the rotary positions"),
-  normEpsilon: z.number().positive().default(1e-6).describe("RMSNorm: added to the mean square"),
-  qkvBias: z.boolean().default(false).describe("bias on q, k and v (Qwen2)"),
-  qkNorm: z.boolean().default(true).describe("norm on q and k (Qwen3)"),
-  tiedEmbeddings: z.boolean().default(true).describe("output matrix is the embedding"),
-});
+export const modelSettings = z
+  .object({
+    contextLength: z
+      .int()
+      .min(16)
+      .default(256)
+      .describe("most tokens of prompt and answer together"),
+    layers: z.int().min(1).default(3).describe("transformer blocks"),
+    width: z.int().min(16).default(96).describe("width of the residual stream"),
+    heads: z.int().min(1).default(6).describe("query heads"),
+    kvHeads: z.int().min(1).default(6).describe("key and value heads; divides heads"),
+    headSize: z
+      .int()
+      .multipleOf(16)
+      .default(16)
+      .describe("width of a head; a multiple of 16 (ONNX Runtime's cached attention)"),
+    hiddenWidth: z.int().min(16).default(256).describe("width inside the MLP"),
+    ropeTheta: z.number().positive().default(10_000).describe("base of the rotary positions"),
+    normEpsilon: z.number().positive().default(1e-6).describe("RMSNorm: added to the mean square"),
+    qkvBias: z.boolean().default(false).describe("bias on q, k and v (Qwen2)"),
+    qkNorm: z.boolean().default(true).describe("norm on q and k (Qwen3)"),
+    tiedEmbeddings: z.boolean().default(true).describe("output matrix is the embedding"),
+  })
+  .check(({ value, issues }) => {
+    const { heads, kvHeads } = value;
+    if (heads % kvHeads === 0) return;
+    const message = `a divisor of ${heads} heads`; // the settings' error adds what came
+    issues.push({ code: "custom", path: ["kvHeads"], input: value, message });
+  });
+
+function knownDevice(name: unknown): string {
+  const near = nearestName(String(name), deviceNames);
+  return `a known device (${near === undefined ? deviceNames.join(", ") : `did you mean ${JSON.stringify(near)}?`})`;
+}
 
 export const engineSettings = z.object({
   device: z
     .string()
+    .refine((name) => deviceNames.includes(name), { error: ({ input }) => knownDevice(input) })
     .default("cpu")
     .describe("execution provider of ONNX Runtime: cpu, cuda, coreml, dml, webgpu, …"),
   threads: z.int().min(1).default(2).describe("threads of one operator"),
@@ -105,13 +122,6 @@ export interface RecipeConfig<TaskConfig, RewardConfig> extends z.output<typeof 
 }
 
 function localEngine(model: DecoderConfig, settings: z.output<typeof engineSettings>): LocalEngine {
-  if (model.heads % model.kvHeads !== 0) {
-    throw new ConfigError({
-      where: "settings.model.kvHeads",
-      expected: `a divisor of ${model.heads} heads`,
-      got: String(model.kvHeads),
-    });
-  }
   const { device, threads, spinning, microBatchTokens, maxSampleRows, profile } = settings;
   configureRuntime({ device, threads, spinning });
   return new LocalEngine(model, { microBatchTokens, maxSampleRows, profile });

@@ -18,4 +18,4 @@ export {
   type CompileOptions,
   type TensorData,
 } from "./program.ts";
-export { configureRuntime, ortLibrary, type RuntimeOptions } from "./ort.ts";
+export { configureRuntime, deviceNames, ortLibrary, type RuntimeOptions } from "./ort.ts";

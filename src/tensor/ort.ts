@@ -43,6 +43,9 @@ const PROVIDERS: Readonly<Record<string, string>> = {
   qnn: "QNNExecutionProvider",
 };
 
+/** What `device` may be; whether this build has it shows when the first program is made. */
+export const deviceNames: readonly string[] = Object.keys(PROVIDERS);
+
 function libraryPath(): string {
   const root = join(
     dirname(createRequire(import.meta.url).resolve("onnxruntime-node/package.json")),
