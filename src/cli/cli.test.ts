@@ -192,7 +192,7 @@ describe("train", () => {
     const { code, stderr, json } = await alidade("train", "counting", ...flags);
     expect(code).toBe(0);
     expect(json()).toMatchObject({ run: path, summary: { total: 42, device: "cuda" } });
-    expect(stderr).toMatch(/seed 7; writing .*run\ncount +3\/3 +0:00 taken +loss 0\.33/);
+    expect(stderr).toMatch(/seed 7; writing .*run\ncount +3\/3 +\d:\d\d taken +loss 0\.33/);
     const logs = ["evaluations.jsonl", "metrics.jsonl", "samples"];
     const others = ["checkpoints", "curves.svg", "model", "run.json"];
     expect(readdirSync(path).sort()).toEqual([...logs, ...others].sort());

@@ -10,6 +10,7 @@ import { findSystem } from "../systems/registry.ts";
 import type { System } from "../systems/system.ts";
 import { collect, type CommandContext, type CommandResult } from "./command.ts";
 import { printResult, subcommand, wholeNumber } from "./command.ts";
+import { refuseCustomRun } from "./custom-run.ts";
 import { formatValue } from "./output.ts";
 import { TerminalProgress } from "./progress.ts";
 import { findScale } from "./train.ts";
@@ -45,6 +46,7 @@ function findSettings(
   const parent = dirname(resolve(model));
   if (options.system === undefined && existsSync(join(parent, "run.json"))) {
     const { record } = RunDirectory.open(parent);
+    refuseCustomRun(record, parent, "evaluate it in a program of your own with evaluateTask");
     const settings = record.config as Readonly<Record<string, unknown>>;
     return { system: findSystem(record.system, context.systems), settings };
   }

@@ -1,12 +1,14 @@
 // Trains in a run directory, and leaves it in a state that says how it ended.
 
-import { basename } from "node:path";
+import { existsSync } from "node:fs";
+import { basename, join } from "node:path";
 import { writeCurves } from "../run/curves.ts";
 import { Interrupted } from "../run/interrupted.ts";
 import { now, readEvaluations, type RunDirectory } from "../run/run-directory.ts";
 import type { System } from "../systems/system.ts";
 import type { CommandContext, CommandResult } from "./command.ts";
-import { formatDuration, formatValue } from "./output.ts";
+import { evaluationTable } from "./evaluation-table.ts";
+import { formatDuration, formatTable, formatValue } from "./output.ts";
 import { TerminalProgress } from "./progress.ts";
 
 /** npm and the terminal both deliver one Ctrl-C, a moment apart; only a later one is a second one. */
@@ -27,7 +29,12 @@ export function resumeCommand(path: string): string {
 }
 
 /** What a run needs of the world around it. */
-type RunContext = Pick<CommandContext, "stderr" | "signals" | "kill">;
+interface RunContext extends Pick<CommandContext, "stderr" | "signals" | "kill"> {
+  /** How a person continues this run; default: `alidade resume`. */
+  readonly howToResume?: string;
+  /** Stops the run like Ctrl-C. */
+  readonly signal?: AbortSignal | undefined;
+}
 
 /** Aborts on the first Ctrl-C, kills on the second; returns how to stop listening. */
 function listenForInterrupt(
@@ -58,7 +65,25 @@ function closeRun(run: RunDirectory, status: "interrupted" | "failed", error: un
   }
 }
 
-/** Runs `system.train` to its end; prints the resume command when it stops before. */
+/** The last evaluation of every stage, what else the system reports, and where to look. */
+function resultText(run: RunDirectory, summary: Readonly<Record<string, unknown>>): string {
+  const evaluations = readEvaluations(run.path);
+  const last = new Map(evaluations.map((evaluation) => [evaluation["stage"], evaluation]));
+  const facts = Object.entries(summary).filter(([, value]) => typeof value !== "object");
+  const places = [
+    ["run", run.path],
+    ["curves", join(run.path, "curves.svg")],
+    ["more", `${commandName()} show ${quotePath(run.path)}`],
+  ].filter(([name, path]) => name !== "curves" || existsSync(path!));
+  return [
+    ...(last.size === 0 ? [] : [`\n${evaluationTable([...last.values()])}\n`]),
+    ...facts.map(([name, value]) => `${name}: ${formatValue(value)}`),
+    `done in ${formatDuration(run.elapsedMs())}`,
+    formatTable(places),
+  ].join("\n");
+}
+
+/** Runs `system.train` to its end; says how to go on when it stops before. */
 export async function executeRun(
   context: RunContext,
   system: Pick<System, "train">,
@@ -70,18 +95,14 @@ export async function executeRun(
   const abort = new AbortController();
   const stopListening = listenForInterrupt(context, abort, (text) => progress.line(text));
   try {
-    const { signal } = abort;
+    const signal = AbortSignal.any([abort.signal, ...(context.signal ? [context.signal] : [])]);
     const summary = await system.train({ config, seed, run, progress, signal });
     progress.end();
-    const curves = writeCurves(run.path);
+    writeCurves(run.path);
     run.finish("done", summary);
     return {
       json: { run: run.path, status: "done", summary, evaluations: readEvaluations(run.path) },
-      text: [
-        ...Object.entries(summary).map(([name, value]) => `${name}: ${formatValue(value)}`),
-        `done in ${formatDuration(run.elapsedMs())}; run: ${run.path}`,
-        ...(curves === null ? [] : [`curves: ${curves}`]),
-      ].join("\n"),
+      text: resultText(run, summary),
     };
   } catch (error) {
     progress.end();
@@ -90,7 +111,8 @@ export async function executeRun(
     const newest = run.checkpointNames()[0];
     const from = newest === undefined ? "starts again from the beginning" : `from ${newest}`;
     if (isInterrupted || newest !== undefined) {
-      context.stderr.write(`continue it (${from}) with:\n  ${resumeCommand(run.path)}\n`);
+      const how = context.howToResume ?? resumeCommand(run.path);
+      context.stderr.write(`continue it (${from}) with:\n  ${how}\n`);
     }
     throw error;
   } finally {

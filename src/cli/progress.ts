@@ -83,9 +83,7 @@ export class TerminalProgress implements Progress {
   #line(phase: Phase, share: number, isLast: boolean): string {
     const filled = Math.round(share * barWidth);
     const bar = `${"━".repeat(filled)}${"╌".repeat(barWidth - filled)}`;
-    const time = isLast
-      ? `${formatDuration(this.#now() - phase.startMs)} taken`
-      : this.#timeLeft(phase);
+    const time = isLast ? this.#timeTaken(phase) : this.#timeLeft(phase);
     return [
       phase.label.padEnd(12),
       ...(this.#stream.isTTY === true ? [bar] : []),
@@ -93,6 +91,11 @@ export class TerminalProgress implements Progress {
       ...(time === "" ? [] : [time]),
       ...(phase.note === "" ? [] : [phase.note]),
     ].join("  ");
+  }
+
+  /** Of a whole phase; one that ends early (an evaluation comes between) goes on later. */
+  #timeTaken({ startMs, done, total }: Phase): string {
+    return done < total ? "" : `${formatDuration(this.#now() - startMs)} taken`;
   }
 
   #timeLeft({ first, done, total }: Phase): string {

@@ -6,16 +6,19 @@ import { resolveSettings } from "../core/settings.ts";
 import { RunDirectory } from "../run/run-directory.ts";
 import { findSystem } from "../systems/registry.ts";
 import { type CommandContext, type CommandResult, printResult, subcommand } from "./command.ts";
-import { executeRun } from "./execute-run.ts";
+import { refuseCustomRun, resumeByProgram } from "./custom-run.ts";
+import { commandName, executeRun } from "./execute-run.ts";
 
 async function resume(context: CommandContext, path: string): Promise<CommandResult> {
   const run = RunDirectory.open(path);
   const { record } = run;
   if (record.status === "done") {
-    const hint = `alidade show ${path} prints its results`;
+    const hint = `${commandName()} show ${path} prints its results`;
     const expected = "a run that is not finished";
     throw new ConfigError({ where: path, expected, got: "one that is done", hint });
   }
+  const hint = `to continue it, ${resumeByProgram}: trainTask goes on from the newest checkpoint`;
+  refuseCustomRun(record, path, hint);
   const system = findSystem(record.system, context.systems);
   const settings = record.config as Readonly<Record<string, unknown>>;
   const config = resolveSettings(system.settings, settings, []);

@@ -3,35 +3,18 @@
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { mainSeries, sparkline } from "../run/curves.ts";
-import type { EvaluationRecord, MetricsRecord } from "../run/run-directory.ts";
+import type { MetricsRecord } from "../run/run-directory.ts";
 import { RunDirectory, readEvaluations } from "../run/run-directory.ts";
 import { readLastSamples, readMetrics } from "../run/run-directory.ts";
 import type { CommandResult } from "./command.ts";
+import { howToResume } from "./custom-run.ts";
+import { evaluationTable } from "./evaluation-table.ts";
 import { formatDuration, formatNumber, formatTable, indentText } from "./output.ts";
 
 /** Status in words; a run that says it is running but has no process was killed. */
 function statusOf(run: RunDirectory): string {
   const { status } = run.record;
   return status === "running" && !run.isActive ? "killed" : status;
-}
-
-function percent(value: unknown): string {
-  return typeof value === "number" ? `${(value * 100).toFixed(1)} %` : "-";
-}
-
-function evaluationTable(evaluations: readonly EvaluationRecord[]): string {
-  const rows = evaluations.map(({ step, stage, task, split, count, correct, ci95 }) => {
-    const [low, high] = Array.isArray(ci95) ? (ci95 as unknown[]) : [];
-    return [
-      `  ${typeof stage === "string" ? stage : "-"}`,
-      String(step),
-      `${task} ${split}`,
-      String(count),
-      percent(correct),
-      low === undefined ? "-" : `${percent(low)} to ${percent(high)}`,
-    ];
-  });
-  return formatTable([["  STAGE", "STEP", "TASK", "COUNT", "CORRECT", "95 % INTERVAL"], ...rows]);
 }
 
 function curveTable(metrics: readonly MetricsRecord[]): string {
@@ -94,11 +77,11 @@ export function showRun(path: string): CommandResult {
     json: { path, ...record, status, checkpoints, last: last ?? null, evaluations, samples },
     text: [
       `${path}\n${formatTable(facts)}`,
-      ...(evaluations.length === 0 ? [] : [`Evaluations\n${evaluationTable(evaluations)}`]),
+      ...(evaluations.length === 0 ? [] : [`Evaluations\n${evaluationTable(evaluations, "  ")}`]),
       ...(metrics.length === 0 ? [] : [`Curves (first → last)\n${curveTable(metrics)}`]),
       ...(numberRows.length === 0 ? [] : [`Last step\n${formatTable(numberRows)}`]),
       ...samples.map(({ stage, sample }) => `Last sample of ${stage}\n${sampleText(sample)}`),
-      ...(canResume ? [`Continue it with: alidade resume ${path}`] : []),
+      ...(canResume ? [`Continue it with: ${howToResume(record, path)}`] : []),
     ].join("\n\n"),
   };
 }

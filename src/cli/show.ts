@@ -8,18 +8,9 @@ import { describeSettings, type Setting } from "../core/settings.ts";
 import { type PublishedSystem, publishedSystems } from "../systems/registry.ts";
 import type { System } from "../systems/system.ts";
 import { type CommandContext, type CommandResult, printResult, subcommand } from "./command.ts";
+import { flatSettings } from "./flat-settings.ts";
 import { formatTable, formatValue, wrapText } from "./output.ts";
 import { showRun } from "./show-run.ts";
-
-/** `{grpo: {clip: {high: 1}}}` as `grpo.clip.high=1`. */
-function flatSettings(value: unknown, path = ""): string[] {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    return [`${path}=${formatValue(value)}`];
-  }
-  return Object.entries(value).flatMap(([key, part]) =>
-    flatSettings(part, path === "" ? key : `${path}.${key}`),
-  );
-}
 
 function settingsText(settings: readonly Setting[]): string {
   const rows = settings.map(({ path, default: value, type, range }) => {

@@ -180,8 +180,11 @@ function drawPanel(panel: Panel, left: number, top: number): string {
       parts.push(
         `<circle cx="${toX(x).toFixed(1)}" cy="${toY(y).toFixed(1)}" r="3" fill="${colors.line}"/>`,
       );
-      const isNamed = panel.points.length <= 8 || index === panel.points.length - 1;
-      if (isNamed) parts.push(pointLabel(toX(x), toY(y), label(y), left + size.left));
+      const isLast = index === panel.points.length - 1;
+      const isNamed =
+        panel.points.length <= 4 || isLast || panel.marks.some((mark) => mark.x === x);
+      if (isNamed)
+        parts.push(pointLabel(toX(x), toY(y), label(Number(y.toFixed(3))), left + size.left));
     }
   } else {
     parts.push(path(panel.points, colors.faint, 1), path(smooth(panel.points), colors.line, 1.8));
