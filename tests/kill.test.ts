@@ -167,5 +167,5 @@ describe.skipIf(!isBuilt || process.platform === "win32")("kill -9", () => {
     expect(last, last.stderr).toMatchObject({ code: 0 });
     expect(resultsOf(path)).toEqual(resultsOf(whole));
     expect(readdirSync(join(path, "checkpoints")).some((name) => name.startsWith("."))).toBe(false);
-  });
+  }, 300_000); // no timing decides a test
 });

@@ -304,6 +304,15 @@ describe("accumulate", () => {
     }
   });
 
+  it("takes sequences that fill a context of any length", async () => {
+    const engine = lively({ ...small, contextLength: 50 });
+    const full = sequence(3, 50);
+    const { logProbs } = await engine.accumulate([full], crossEntropy);
+    const roomy = await lively().accumulate([full], crossEntropy);
+    logProbs[0]!.forEach((value, at) => expect(value).toBeCloseTo(roomy.logProbs[0]![at]!, 5));
+    expect(logProbs[0]!.length).toBe(47);
+  });
+
   it("leaves masked tokens and empty completions out", async () => {
     const engine = lively();
     const [one, two] = [sequence(3, 9), sequence(4, 4)];

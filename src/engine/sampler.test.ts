@@ -316,11 +316,13 @@ describe("a draw", () => {
     expect(first.tokens.length).toBe(24);
   });
 
-  it("fills the context to its last token", async () => {
-    const engine = lively();
-    const [[one]] = (await engine.sample([prompt(60)], { ...defaults, maxTokens: 4 })) as [
-      [Completion],
-    ];
+  it.each([64, 50, 49])("fills a context of %i tokens to its last one", async (contextLength) => {
+    const engine = lively({ ...small, contextLength });
+    const start = prompt(contextLength - 4);
+    const greedy = { ...defaults, temperature: 0, maxTokens: 4 };
+    const [[one]] = (await engine.sample([start], greedy)) as [[Completion]];
     expect(one.tokens.length).toBe(4);
+    const [[same]] = (await lively().sample([start], greedy)) as [[Completion]];
+    expect(text(one)).toBe(text(same));
   });
 });
