@@ -539,8 +539,6 @@ const cases: readonly Case[] = [
     plain: (query, key, value) => {
       const head = (x: readonly number[], batch: number, row: number): readonly number[] =>
         x.slice((batch * 3 + row) * 4, (batch * 3 + row + 1) * 4);
-      const dot = (a: readonly number[], b: readonly number[]): number =>
-        total(a.map((one, at) => one * b[at]!));
       return [0, 1].flatMap((batch) =>
         [0, 1, 2].flatMap((row) => {
           const seen = [0, 1, 2].slice(0, row + 1);
