@@ -22,7 +22,6 @@ export const evaluateSettings = z.object({
   maxTokens: z.int().min(1).describe("most tokens of an answer"),
   temperature: z.number().min(0).default(0).describe("0 is greedy"),
 });
-export type EvaluateSettings = z.output<typeof evaluateSettings>;
 
 export const postTrainSettings = z.object({
   sft: sftSettings.describe("supervised fine-tuning on gold answers"),
