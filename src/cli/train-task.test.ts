@@ -1,0 +1,130 @@
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { z } from "zod";
+import { defineTask, type Task } from "../core/task.ts";
+import { Interrupted } from "../run/interrupted.ts";
+import { readEvaluations, readMetrics, readSamples } from "../run/run-directory.ts";
+import { main } from "./main.ts";
+import { trainTask, type TrainTaskOptions } from "./train-task.ts";
+
+const echo = defineTask({
+  name: "echo",
+  summary: "repeat three letters",
+  config: z.object({}),
+  scores: { right: "the same letters", length: "letters of the answer" },
+  accuracy: "right",
+  make: (random) => ({ text: [1, 2, 3].map(() => random.pick([..."abcdef"])).join("") }),
+  prompt: ({ text }) => [{ role: "user", content: text }],
+  gold: ({ text }) => text,
+  score: (item, { text }) => ({ right: Number(text === item.text), length: text.length }),
+  key: ({ text }) => text,
+});
+type Item = Parameters<typeof echo.key>[0];
+
+let root: string;
+let whole: string;
+const options = (name: string): TrainTaskOptions => ({
+  out: join(root, name),
+  seed: 5,
+  reward: { right: 1, length: 0.1 },
+  quiet: true,
+  settings: {
+    model: { layers: 1, width: 32, heads: 2, kvHeads: 2, hiddenWidth: 32, contextLength: 16 },
+    sft: { steps: 5, batch: 8 },
+    grpo: { steps: 6, prompts: 4, group: 4, maxTokens: 4 },
+    evaluate: { count: 5, maxTokens: 4 },
+    checkpointEvery: 4,
+    engine: { spinning: false },
+  },
+});
+
+beforeAll(async () => {
+  root = mkdtempSync(join(tmpdir(), "alidade-train-task-"));
+  whole = options("whole").out;
+  await trainTask(echo, options("whole"));
+});
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+/** Everything a run wrote that may not depend on the clock. */
+function contentOf(path: string) {
+  const metrics = readMetrics(path).map((record) =>
+    Object.fromEntries(Object.entries(record).filter(([name]) => !name.startsWith("time/"))),
+  );
+  const weights = readFileSync(join(path, "model", "model.safetensors"));
+  return {
+    metrics,
+    weights,
+    evaluations: readEvaluations(path),
+    samples: readSamples(path, "grpo"),
+  };
+}
+
+/** Aborts when the task has scored so many outputs. */
+function abortAfter(outputs: number): { task: Task<Item, object>; signal: AbortSignal } {
+  const abort = new AbortController();
+  let count = 0;
+  const score: typeof echo.score = (...given) => {
+    if (++count === outputs) abort.abort();
+    return echo.score(...given);
+  };
+  return { task: { ...echo, score }, signal: abort.signal };
+}
+
+async function alidade(...argv: string[]) {
+  let [stdout, stderr] = ["", ""];
+  const code = await main(argv, {
+    stdout: { write: (text: string) => (stdout += text) },
+    stderr: { write: (text: string) => (stderr += text) },
+  });
+  return { code, stdout, stderr };
+}
+
+describe("trainTask", () => {
+  // Untrained and SFT evaluations score 5 outputs each, a GRPO step 16.
+  it.each([
+    ["SFT", 3],
+    ["GRPO", 5 + 5 + 16 + 16 + 3],
+  ])("goes on from a stop in %s to the same end", async (stage, outputs) => {
+    const stopped = options(`stopped in ${stage}`);
+    const { task, signal } = abortAfter(outputs);
+    await expect(trainTask(task, { ...stopped, signal })).rejects.toThrow(Interrupted);
+    expect((await alidade("show", stopped.out)).stdout).toContain(
+      "Continue it with: run the program that started it again",
+    );
+    await trainTask(echo, stopped);
+    expect(contentOf(stopped.out)).toEqual(contentOf(whole));
+  });
+
+  it("refuses a finished run, other settings and a reward of nothing", async () => {
+    await expect(trainTask(echo, options("whole"))).rejects.toThrow("got a finished run");
+    const stopped = options("other");
+    const { task, signal } = abortAfter(3);
+    await expect(trainTask(task, { ...stopped, signal })).rejects.toThrow(Interrupted);
+    await expect(trainTask(echo, { ...stopped, seed: 6 })).rejects.toThrow("without seed=6");
+    await expect(trainTask(echo, { ...stopped, reward: { right: 2 } })).rejects.toThrow(
+      "without reward.right=2",
+    );
+    await expect(trainTask(echo, { ...stopped, reward: { rihgt: 1 } })).rejects.toThrow(
+      'did you mean "reward.right"?',
+    );
+    await expect(trainTask(echo, { ...stopped, reward: {} })).rejects.toThrow("right, length");
+  });
+});
+
+describe("the command line", () => {
+  it("shows such a run", async () => {
+    const { code, stdout } = await alidade("show", whole);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/echo, scale custom[^]*grpo +6 +echo test[^]*reward\/mean/);
+  });
+
+  it("says how to resume and to evaluate it", async () => {
+    const { out } = options("other");
+    const resumed = await alidade("resume", out);
+    expect(resumed.code).toBe(2);
+    expect(resumed.stderr).toContain("run the program that started it again");
+    expect((await alidade("evaluate", whole)).stderr).toContain("with evaluateTask");
+  });
+});
