@@ -166,8 +166,8 @@ describe("a GRPO step", () => {
         ...alternating,
         accumulate: (call, batch) => ({
           loss: call,
-          logProbs: batch.map(({ tokens, promptLength }) =>
-            new Float32Array(tokens.length - promptLength).fill(-call / 2),
+          logProbs: batch.map(({ tokens, promptLength }, index) =>
+            new Float32Array(tokens.length - promptLength).fill(-call / 2 - index),
           ),
         }),
       },
@@ -191,7 +191,9 @@ describe("a GRPO step", () => {
     }
     expect(calls[0]!.batch.every(({ old }) => old === undefined)).toBe(true);
     for (const { batch } of calls.slice(1)) {
-      for (const { old } of batch) expect(old!.every((value) => value === -0.5)).toBe(true);
+      batch.forEach(({ old, tokens, promptLength }, index) =>
+        expect(old).toEqual(new Float32Array(tokens.length - promptLength).fill(-0.5 - index)),
+      );
       expect(batch.every(({ reference }) => reference === undefined)).toBe(true);
     }
     // Ratio exp(-1): below the range everywhere, and a stop only for the half with A < 0.
