@@ -73,6 +73,7 @@ describe.skipIf(!isBuilt)("a real run", () => {
     ["sft.optimiser.beta2=1", "settings.sft.optimiser.beta2: expected number >= 0, < 1, got 1"],
     ["model.headSize=20", "settings.model.headSize: expected"],
     ["model.kvHeads=3", "settings.model.kvHeads: expected a divisor of 2 heads, got 3"],
+    ["model.qkvBias=true", "settings.model.qkvBias: expected false with qkNorm"],
     ["engine.device=cud", 'did you mean "cuda"?'],
     ["task.trace=serch", "settings.task.trace: expected one of"],
     ["reward.solvd=1", 'did you mean "reward.solved"?'],

@@ -473,6 +473,11 @@ describe("save and load", () => {
     await expect(wider.load(directory)).rejects.toThrow(
       /model\.safetensors: expected model\.embed_tokens\.weight of shape \[23, 32\], got \[23, 24\]/,
     );
+    const plainer = new LocalEngine({ ...small, qkNorm: false });
+    engines.push(plainer);
+    await expect(plainer.load(directory)).rejects.toThrow(
+      /expected the parameters of this model and no others, got model\.layers\.0\.self_attn\.q_norm\.weight/,
+    );
     writeFileSync(join(directory, "engine.json"), '{"steps": "many"}');
     await expect(engine.load(directory)).rejects.toThrow(DataError);
     await expect(engine.load(directory)).rejects.toThrow(/engine\.json: expected .*, got/);

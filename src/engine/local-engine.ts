@@ -237,6 +237,18 @@ export class LocalEngine implements Engine {
         });
       }
       this.#layout.view(this.#weights, name).set(found.data);
+      weights.delete(name);
+    }
+    // Files of tied models may hold the embedding a second time, old ones a table of the rotary positions.
+    const isKnown = (name: string): boolean =>
+      name === "lm_head.weight" || name.endsWith("rotary_emb.inv_freq");
+    const stranger = [...weights.keys()].find((name) => !isKnown(name));
+    if (stranger !== undefined) {
+      throw new DataError({
+        where: join(directory, "model.safetensors"),
+        expected: "the parameters of this model and no others",
+        got: stranger,
+      });
     }
   }
 

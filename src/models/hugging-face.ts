@@ -17,22 +17,39 @@ const ARCHITECTURES: Readonly<Record<Family, string>> = {
   qwen3: "Qwen3ForCausalLM",
 };
 
-const configSchema = z.object({
-  model_type: z.enum(FAMILIES),
-  vocab_size: z.int().positive(),
-  max_position_embeddings: z.int().positive(),
-  hidden_size: z.int().positive(),
-  num_hidden_layers: z.int().positive(),
-  num_attention_heads: z.int().positive(),
-  num_key_value_heads: z.int().positive().optional(),
-  head_dim: z.int().positive().nullish(),
-  intermediate_size: z.int().positive(),
-  rope_theta: z.number().positive().optional(),
-  rope_parameters: z.object({ rope_theta: z.number().positive() }).optional(),
-  rms_norm_eps: z.number().positive(),
-  tie_word_embeddings: z.boolean().optional(),
-  attention_bias: z.boolean().optional(),
-});
+const no = z.literal(false).nullish();
+
+/** What this decoder computes; a setting that asks for anything else is refused, not ignored. */
+const configSchema = z
+  .object({
+    model_type: z.enum(FAMILIES),
+    vocab_size: z.int().positive(),
+    max_position_embeddings: z.int().positive(),
+    hidden_size: z.int().positive(),
+    num_hidden_layers: z.int().positive(),
+    num_attention_heads: z.int().positive(),
+    num_key_value_heads: z.int().positive().nullish(),
+    head_dim: z.int().positive().nullish(),
+    intermediate_size: z.int().positive(),
+    hidden_act: z.literal("silu").optional(),
+    rope_theta: z.number().positive().optional(),
+    rope_scaling: z.null().optional(),
+    rope_parameters: z
+      .object({ rope_theta: z.number().positive(), rope_type: z.literal("default").optional() })
+      .optional(),
+    rms_norm_eps: z.number().positive(),
+    tie_word_embeddings: z.boolean().optional(),
+    attention_bias: no,
+    mlp_bias: no,
+    use_sliding_window: no,
+  })
+  .check(({ value, issues }) => {
+    const { hidden_size: width, num_attention_heads: heads, num_key_value_heads: kvHeads } = value;
+    const refuse = (path: string, message: string): void =>
+      void issues.push({ code: "custom", path: [path], input: value, message });
+    if (!value.head_dim && width % heads !== 0) refuse("hidden_size", `a multiple of ${heads}`);
+    if (heads % (kvHeads ?? heads) !== 0) refuse("num_key_value_heads", `a divisor of ${heads}`);
+  });
 
 const familyOf = (config: DecoderConfig): Family =>
   config.qkNorm ? "qwen3" : config.qkvBias ? "qwen2" : "llama";

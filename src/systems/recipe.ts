@@ -47,10 +47,12 @@ export const modelSettings = z
     tiedEmbeddings: z.boolean().default(true).describe("output matrix is the embedding"),
   })
   .check(({ value, issues }) => {
-    const { heads, kvHeads } = value;
-    if (heads % kvHeads === 0) return;
-    const message = `a divisor of ${heads} heads`; // the settings' error adds what came
-    issues.push({ code: "custom", path: ["kvHeads"], input: value, message });
+    const { heads, kvHeads, qkvBias, qkNorm } = value;
+    // The settings' error adds what came.
+    const refuse = (path: string, message: string): void =>
+      void issues.push({ code: "custom", path: [path], input: value, message });
+    if (heads % kvHeads !== 0) refuse("kvHeads", `a divisor of ${heads} heads`);
+    if (qkvBias && qkNorm) refuse("qkvBias", "false with qkNorm; no family has both");
   });
 
 function knownDevice(name: unknown): string {
