@@ -4,7 +4,8 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
-import { publishedSystems } from "../src/systems/registry.ts";
+import { main } from "../src/cli/main.ts";
+import { publishedSystems, systems } from "../src/systems/registry.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const read = (file: string): string => readFileSync(join(root, file), "utf8");
@@ -98,14 +99,59 @@ describe("package scripts", () => {
   });
 });
 
-describe.runIf(existsSync(join(root, "README.md")))("README.md", () => {
-  it("has a table with every published system", () => {
+describe("commands", () => {
+  /** Lines like `npx alidade show alphamaze  comment`, as words without the comment. */
+  const alidadeCommands = (markdown: string): string[][] =>
+    (markdown.match(code) ?? [])
+      .flatMap((part) => [...part.matchAll(/\bnpx alidade ([a-z][^\n`]*)/g)])
+      .map((match) =>
+        match[1]!
+          .split(/ {2,}| #|;/)[0]!
+          .trim()
+          .split(" "),
+      );
+
+  it("are found in code", () => {
+    const text = "npx alidade no\n```\nnpx alidade list --json   the systems\n```\n`npx alidade …`";
+    expect(alidadeCommands(text)).toEqual([["list", "--json"]]);
+  });
+
+  it.each(documents)("of %s are known, with their flags", async (document) => {
+    for (const [name = "", ...words] of alidadeCommands(read(document))) {
+      let help = "";
+      const stdout = { write: (text: string) => (help += text) };
+      const code = await main([name, ...words.filter((word) => word === "maze"), "--help"], {
+        stdout,
+      });
+      expect(code, `alidade ${name}`).toBe(0);
+      for (const flag of words.filter((word) => word.startsWith("--"))) {
+        expect(help, `alidade ${name} ${flag}`).toContain(`${flag} `);
+      }
+    }
+  });
+});
+
+/** The table of systems that the README shows: rows of cells. */
+function systemRows(): string[][] {
+  return publishedSystems.map(({ name, title, arxiv, summary }) => {
+    const ready = systems.find((system) => system.name === name);
+    const state =
+      ready === undefined ? "planned" : `scales ${Object.keys(ready.scales).join(", ")}`;
+    return [`\`${name}\``, `[${title}](https://arxiv.org/abs/${arxiv}): ${summary}`, state];
+  });
+}
+
+describe("README.md", () => {
+  it("has the table of the systems", () => {
     const rows = read("README.md")
       .split("\n")
-      .filter((line) => line.startsWith("|"));
-    const missing = publishedSystems
-      .map(({ title }) => title)
-      .filter((title) => !rows.some((row) => row.includes(title)));
-    expect(missing).toEqual([]);
+      .filter((line) => /^\| `[a-z0-9-]+` /.test(line))
+      .map((line) =>
+        line
+          .split("|")
+          .slice(1, -1)
+          .map((cell) => cell.trim()),
+      );
+    expect(rows).toEqual(systemRows());
   });
 });

@@ -1,32 +1,34 @@
-// A task of one file: count a letter on a grid.
+// A task in one file: how many letters a are on a grid?
 
 import { z } from "zod";
 import { defineTask } from "alidade";
 
-const config = z.object({ size: z.int().min(2).max(6).default(4).describe("rows and columns") });
+const config = z.object({ size: z.int().min(2).max(6).default(3).describe("rows and columns") });
 
-export interface LetterGrid {
+interface LetterGrid {
   readonly rows: readonly string[];
 }
 
-const count = ({ rows }: LetterGrid): number => rows.join("").split("a").length - 1;
+const answer = ({ rows }: LetterGrid): string => String(rows.join("").split("a").length - 1);
 
 export const countLetters = defineTask<LetterGrid, z.output<typeof config>>({
   name: "count-letters",
-  summary: "how many letters a are on the grid",
+  summary: "how many letters a are on a grid",
   config,
-  scores: { right: "the number is right", number: "the answer is a number" },
+  scores: { right: "the count is right", number: "the answer is a number" },
   accuracy: "right",
-  make: (random, { size }) => ({
-    rows: Array.from({ length: size }, () =>
-      Array.from({ length: size }, () => random.pick(["a", "b"])).join(""),
-    ),
-  }),
+
+  make: (random, { size }) => {
+    const share = random.uniform(); // few a on one grid, many on another: no count is a good guess
+    const letter = (): string => (random.uniform() < share ? "a" : random.pick(["b", "c", "d"]));
+    const row = (): string => Array.from({ length: size }, letter).join("");
+    return { rows: Array.from({ length: size }, row) };
+  },
   prompt: ({ rows }) => [{ role: "user", content: rows.join("\n") }],
-  gold: (item) => String(count(item)),
+  gold: (item) => answer(item),
   score: (item, { text }) => ({
-    right: text === String(count(item)) ? 1 : 0,
-    number: /^\d+$/.test(text) ? 1 : 0,
+    right: Number(text === answer(item)),
+    number: Number(/^\d+$/.test(text)),
   }),
   key: ({ rows }) => rows.join("/"),
 });

@@ -1,15 +1,21 @@
-// npx tsx examples/count-letters/train.ts [run directory]
+// npx tsx examples/count-letters/train.ts
 
 import { trainTask } from "alidade";
 import { countLetters } from "./task.ts";
 
 await trainTask(countLetters, {
-  out: process.argv[2] ?? "runs/count-letters",
-  reward: { right: 1, number: 0.1 },
+  out: "runs/count-letters",
+  reward: { right: 1 },
   settings: {
     model: { layers: 2, width: 64, heads: 4, kvHeads: 4, hiddenWidth: 160, contextLength: 64 },
-    sft: { steps: 20, batch: 64 },
-    grpo: { steps: 150, prompts: 32, group: 8, maxTokens: 4, optimiser: { learningRate: 1e-3 } },
-    evaluate: { count: 300, every: 25, maxTokens: 4 },
+    sft: { steps: 40, optimiser: { learningRate: 2e-3 } },
+    grpo: {
+      steps: 300,
+      prompts: 32,
+      group: 8,
+      maxTokens: 4,
+      optimiser: { learningRate: 1e-3, schedule: "cosine" },
+    },
+    evaluate: { count: 300, every: 50, maxTokens: 4 },
   },
 });
