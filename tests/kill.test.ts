@@ -34,8 +34,12 @@ const settings = [
 ];
 
 let root: string;
+const children: ChildProcess[] = [];
 beforeAll(() => (root = mkdtempSync(join(tmpdir(), "alidade-kill-"))));
-afterAll(() => rmSync(root, { recursive: true, force: true }));
+afterAll(() => {
+  for (const child of children) child.kill("SIGKILL"); // one that was held would wait for ever
+  rmSync(root, { recursive: true, force: true });
+});
 
 interface Ended {
   readonly code: number | null;
@@ -45,6 +49,7 @@ interface Ended {
 
 function alidade(...argv: string[]): { child: ChildProcess; ended: Promise<Ended> } {
   const child = spawn(process.execPath, [bin, ...argv], { stdio: ["ignore", "ignore", "pipe"] });
+  children.push(child);
   let stderr = "";
   child.stderr.on("data", (text) => (stderr += String(text)));
   const ended = new Promise<Ended>((resolve) =>
