@@ -5,6 +5,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import { main } from "../src/cli/main.ts";
+import { rewardPresets } from "../src/systems/alphamaze/rewards.ts";
 import { publishedSystems, systems } from "../src/systems/registry.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -120,10 +121,10 @@ describe("commands", () => {
     for (const [name = "", ...words] of alidadeCommands(read(document))) {
       let help = "";
       const stdout = { write: (text: string) => (help += text) };
-      const code = await main([name, ...words.filter((word) => word === "maze"), "--help"], {
+      const exit = await main([name, ...words.filter((word) => word === "maze"), "--help"], {
         stdout,
       });
-      expect(code, `alidade ${name}`).toBe(0);
+      expect(exit, `alidade ${name}`).toBe(0);
       for (const flag of words.filter((word) => word.startsWith("--"))) {
         expect(help, `alidade ${name} ${flag}`).toContain(`${flag} `);
       }
@@ -140,6 +141,24 @@ function systemRows(): string[][] {
     return [`\`${name}\``, `[${title}](https://arxiv.org/abs/${arxiv}): ${summary}`, state];
   });
 }
+
+describe("src/systems/alphamaze/README.md", () => {
+  it("has the weights of the reward presets", () => {
+    const cells = (line: string) => line.split("|").map((cell) => cell.trim().replaceAll("`", ""));
+    const lines = read("src/systems/alphamaze/README.md").split("\n");
+    const start = lines.findIndex((line) => /^\| score /.test(line));
+    const [, , , ...presets] = cells(lines[start]!).slice(0, -1);
+    const shown: Record<string, Record<string, number>> = {};
+    for (const preset of presets) shown[preset] = {};
+    for (const line of lines.slice(start + 2, lines.indexOf("", start))) {
+      const [, score = "", , ...weights] = cells(line);
+      presets.forEach((preset, index) => {
+        if (weights[index] !== "-") shown[preset]![score] = Number(weights[index]);
+      });
+    }
+    expect(shown).toEqual(rewardPresets);
+  });
+});
 
 describe("README.md", () => {
   it("has the table of the systems", () => {

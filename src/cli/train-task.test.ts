@@ -15,7 +15,9 @@ const echo = defineTask({
   config: z.object({}),
   scores: { right: "the same letters", length: "letters of the answer" },
   accuracy: "right",
-  make: (random) => ({ text: [1, 2, 3].map(() => random.pick([..."abcdef"])).join("") }),
+  make: (random) => ({
+    text: [1, 2, 3].map(() => random.pick(["a", "b", "c", "d", "e", "f"])).join(""),
+  }),
   prompt: ({ text }) => [{ role: "user", content: text }],
   gold: ({ text }) => text,
   score: (item, { text }) => ({ right: Number(text === item.text), length: text.length }),
