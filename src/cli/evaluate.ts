@@ -11,7 +11,7 @@ import type { System } from "../systems/system.ts";
 import { collect, type CommandContext, type CommandResult } from "./command.ts";
 import { printResult, subcommand, wholeNumber } from "./command.ts";
 import { refuseCustomRun } from "./custom-run.ts";
-import { formatValue } from "./output.ts";
+import { formatNumber, formatTable, formatValue } from "./output.ts";
 import { TerminalProgress } from "./progress.ts";
 import { findScale } from "./train.ts";
 
@@ -60,6 +60,17 @@ function findSettings(
   return { system, settings: findScale(system, options.scale).settings };
 }
 
+/** Names and values, nested ones by their path. */
+function resultRows(value: unknown, path = ""): string[][] {
+  if (typeof value === "number") return [[path, formatNumber(value)]];
+  if (Array.isArray(value))
+    return [[path, value.map((one) => formatNumber(Number(one))).join(" to ")]];
+  if (typeof value !== "object" || value === null) return [[path, formatValue(value)]];
+  return Object.entries(value).flatMap(([name, part]) =>
+    resultRows(part, path === "" ? name : `${path}.${name}`),
+  );
+}
+
 async function evaluate(
   context: CommandContext,
   path: string,
@@ -77,10 +88,9 @@ async function evaluate(
   try {
     const result = await system.evaluate({ config, seed, modelDirectory, count, progress });
     progress.end();
-    const lines = Object.entries(result).map(([name, value]) => `${name}: ${formatValue(value)}`);
     return {
       json: { model: modelDirectory, system: system.name, task, seed, ...result },
-      text: lines.join("\n"),
+      text: formatTable(resultRows(result)),
     };
   } finally {
     progress.end();

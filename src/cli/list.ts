@@ -38,8 +38,8 @@ function listSystems(context: CommandContext): CommandResult {
   return {
     json: { systems: lines, tasks },
     text: [
-      formatTable([["SYSTEM", "SCALES", "PAPER", ""], ...rows]),
-      formatTable([["TASK", ""], ...tasks.map(({ name, summary }) => [name, summary])]),
+      formatTable([["SYSTEM", "SCALES", "PAPER", "ABOUT"], ...rows]),
+      formatTable([["TASK", "ABOUT"], ...tasks.map(({ name, summary }) => [name, summary])]),
     ].join("\n\n"),
   };
 }
