@@ -46,7 +46,7 @@ async function bench(
   const stranger = names.find((name) => !Object.hasOwn(benchmarks, name));
   if (stranger !== undefined)
     throw unknownName("bench", "benchmark", stranger, Object.keys(benchmarks));
-  configureRuntime({ threads });
+  configureRuntime({ threads, spinning: true });
   const progress = new TerminalProgress(context.stderr, now);
   progress.begin("bench", names.length);
   const results: BenchmarkResult[] = [];
@@ -55,7 +55,7 @@ async function bench(
     progress.advance(index + 1, name);
   }
   progress.end();
-  const machine = { cpu: cpus()[0]?.model.trim() ?? "unknown", threads };
+  const machine = { cpu: cpus()[0]?.model.trim() ?? "unknown", threads, spinning: true };
   const ceilings = results.map((one) => one.ceilingGigaflopsPerSecond);
   return {
     json: { machine, results },

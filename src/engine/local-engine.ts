@@ -49,8 +49,8 @@ import { microBatches, type MicroBatch } from "./micro-batch.ts";
 import { Sampler } from "./sampler.ts";
 
 export interface LocalEngineOptions {
-  /** About how many tokens a micro-batch holds; changes speed and memory, never the gradient. */
-  readonly microBatchTokens: number;
+  /** About how many tokens a micro-batch holds; changes speed and memory, not what is computed. null: as many as the cache likes. */
+  readonly microBatchTokens: number | null;
   /** Most completions that are sampled at once. */
   readonly maxSampleRows: number;
   /** Prefix of files for ONNX Runtime's profile of every program; null: none. */
@@ -58,7 +58,7 @@ export interface LocalEngineOptions {
 }
 
 export const defaultEngineOptions: LocalEngineOptions = {
-  microBatchTokens: 4096,
+  microBatchTokens: null,
   maxSampleRows: 256,
   profile: null,
 };
@@ -75,6 +75,7 @@ export class LocalEngine implements Engine {
   readonly #weights: Float32Array;
   readonly #gradient: Float32Array;
   readonly #options: LocalEngineOptions;
+  readonly #microBatchTokens: number;
   readonly #sampler: Sampler;
   readonly #bindings = new Map<string, Binding>();
   readonly #optimiser: AdamW;
@@ -83,6 +84,7 @@ export class LocalEngine implements Engine {
   constructor(config: DecoderConfig, options: Partial<LocalEngineOptions> = {}) {
     this.config = config;
     this.#options = { ...defaultEngineOptions, ...options };
+    this.#microBatchTokens = this.#options.microBatchTokens ?? cachedTokens(config);
     const specs = decoderParameters(config);
     this.#layout = new ParameterLayout(specs);
     this.parameterCount = this.#layout.count;
@@ -144,7 +146,7 @@ export class LocalEngine implements Engine {
     const result: Float32Array[] = sequences.map(
       (sequence) => new Float32Array(completionLength(sequence)),
     );
-    for (const piece of microBatches(sequences, this.#options.microBatchTokens)) {
+    for (const piece of microBatches(sequences, this.#microBatchTokens)) {
       const binding = this.#forward(piece, options);
       fillTokens(binding, sequences, piece);
       await binding.run();
@@ -160,7 +162,7 @@ export class LocalEngine implements Engine {
     const logProbs = batch.map((example) => new Float32Array(completionLength(example)));
     const entropy = batch.map((example) => new Float32Array(completionLength(example)));
     let total = 0;
-    for (const piece of microBatches(batch, this.#options.microBatchTokens)) {
+    for (const piece of microBatches(batch, this.#microBatchTokens)) {
       const binding = this.#training(piece, loss, arrays);
       fillTokens(binding, batch, piece);
       fillLossInputs(binding, batch, piece, weights);
@@ -415,6 +417,11 @@ async function readPosition(path: string): Promise<z.output<typeof positionSchem
       cause,
     });
   }
+}
+
+/** Tokens whose widest activation takes 4 MiB: passes over it stay in the cache (docs/log.md). */
+function cachedTokens({ hiddenWidth }: DecoderConfig): number {
+  return Math.min(4096, Math.max(256, 2 ** Math.round(Math.log2(2 ** 20 / hiddenWidth))));
 }
 
 type LossArray = "advantage" | "old" | "reference";

@@ -356,7 +356,7 @@ export function addressOf(data: ArrayBufferView): Pointer {
 }
 
 let library: OrtLibrary | undefined;
-let wanted: RuntimeOptions = { device: "cpu", threads: 2, spinning: true };
+let wanted: RuntimeOptions = { device: "cpu", threads: 2, spinning: false };
 
 /** Chooses device and threads; must come before the first program, because the process has one thread pool. */
 export function configureRuntime(options: Partial<RuntimeOptions>): void {
