@@ -10,12 +10,15 @@ interface ErrorParts {
 
 abstract class AlidadeError extends Error {
   constructor(parts: ErrorParts | string, cause?: unknown) {
-    if (typeof parts === "string") super(parts, { cause });
+    // An undefined cause would be printed as one.
+    const options = (of: unknown): ErrorOptions => (of === undefined ? {} : { cause: of });
+    if (typeof parts === "string") super(parts, options(cause));
     else {
       const hint = parts.hint === undefined ? "" : ` (${parts.hint})`;
-      super(`${parts.where}: expected ${parts.expected}, got ${parts.got}${hint}`, {
-        cause: parts.cause,
-      });
+      super(
+        `${parts.where}: expected ${parts.expected}, got ${parts.got}${hint}`,
+        options(parts.cause),
+      );
     }
     this.name = new.target.name;
   }
