@@ -146,7 +146,7 @@ describe("src/systems/alphamaze/README.md", () => {
   it("has the weights of the reward presets", () => {
     const cells = (line: string) => line.split("|").map((cell) => cell.trim().replaceAll("`", ""));
     const lines = read("src/systems/alphamaze/README.md").split("\n");
-    const start = lines.findIndex((line) => /^\| score /.test(line));
+    const start = lines.findIndex((line) => line.startsWith("| score "));
     const [, , , ...presets] = cells(lines[start]!).slice(0, -1);
     const shown: Record<string, Record<string, number>> = {};
     for (const preset of presets) shown[preset] = {};
