@@ -71,7 +71,7 @@ export function describeEvaluation(label: string, evaluation: TaskEvaluation): s
   );
   const parts = [
     `${label.padEnd(10)} ${percent(evaluation.accuracy).padStart(7)}  95 % ${interval(evaluation.ci95)}  n ${evaluation.count}`,
-    ...(levels.length > 1 ? [levels.sort().join(", ")] : []),
+    ...(levels.length > 1 ? [levels.join(", ")] : []),
   ];
   return parts.join("   ");
 }

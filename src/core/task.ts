@@ -46,6 +46,8 @@ export interface Task<Item, Config> {
   key(item: Item): string;
   /** Items with one split key stay in one split. Default: `key`. */
   splitKey?(item: Item): string;
+  /** Names of the difficulty levels, easy to hard; tables keep this order. */
+  readonly levels?: readonly string[];
   /** Difficulty level, for tables. */
   level?(item: Item, config: Config): string;
   /** Class of a wrong output ("hit wall", "too long", …), for tables; null when it is right. */

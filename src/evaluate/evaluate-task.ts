@@ -132,10 +132,12 @@ export async function evaluateTask<Item, Config>(
     ({ item, output }) => task.errorClass?.(item, output, config) ?? "wrong",
   );
   const levels = grouped(judged, ({ level }) => level);
+  const place = (level: string): number => (task.levels ?? []).indexOf(level);
+  const inOrder = [...levels].sort(([a], [b]) => place(a) - place(b));
   const evaluation: TaskEvaluation = {
     ...accuracyOf(judged.map(({ right }) => right)),
     levels: Object.fromEntries(
-      [...levels].map(([level, list]) => [level, accuracyOf(list.map(({ right }) => right))]),
+      inOrder.map(([level, list]) => [level, accuracyOf(list.map(({ right }) => right))]),
     ),
     errors: Object.fromEntries([...classes].map(([name, list]) => [name, list.length])),
     scores: Object.fromEntries([...sums].map(([name, { total, count }]) => [name, total / count])),

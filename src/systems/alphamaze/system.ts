@@ -144,7 +144,11 @@ export const alphamaze: System<Config> = {
   },
   stages: ["untrained", "sft", "grpo"],
   claims: [
-    { metric: "MazeBench accuracy, untrained", paper: "0 %", source: "abstract" },
+    {
+      metric: "MazeBench accuracy, untrained",
+      paper: "0 %",
+      source: "summaries of the paper (the abstract says only that it fails)",
+    },
     { metric: "MazeBench accuracy, SFT", paper: "86 %", source: "abstract" },
     { metric: "MazeBench accuracy, SFT + GRPO", paper: "93 %", source: "abstract" },
   ],

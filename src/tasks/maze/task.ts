@@ -164,6 +164,7 @@ export const mazeTask = defineTask<MazeItem, MazeConfig>({
   score,
   key: (item) => mazeKey(item.maze),
   splitKey: (item) => treeKey(item.maze),
+  levels: levelNames,
   level,
   errorClass,
 });
