@@ -157,7 +157,7 @@ describe.skipIf(!isBuilt)("a real run", () => {
     const { code, stderr } = train({ set });
     const broken = /alidade: (grpo step \d: expected finite numbers, got .*(?:NaN|that are not).*)/;
     const [, message] = broken.exec(stderr) ?? [];
-    expect(message, stderr).toContain("(the last good checkpoint is sft-000004)");
+    expect(message, stderr).toContain("(the newest checkpoint is sft-000004)");
     expect(stderr).toMatch(/continue it \(from sft-000004\) with:\n {2}.*resume/);
     expect(code).toBe(1);
     expect(checkpoints()).toEqual(["sft-000004"]);

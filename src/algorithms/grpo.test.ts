@@ -298,8 +298,9 @@ describe("a reward", () => {
       });
       expect(error).toBeInstanceOf(RunError);
       expect(error.message).toBe(
-        `grpo step 3: expected finite numbers, got a reward of ${broken} for prompt 1, sample 2 ` +
-          `(scores correct ${broken}, short 1) (the last good checkpoint is grpo-000002)`,
+        "grpo step 3: prompt 1, sample 2: expected scores, got an error of the scorer: " +
+          `score correct: expected a finite number or null, got ${broken} ` +
+          "(grpo.onScorerError=drop-sample goes on without it; the newest checkpoint is grpo-000002)",
       );
       expect(checkpoints()).toEqual(["grpo-000002"]);
       expect(readMetrics(run.path).map(({ step }) => step)).toEqual([1, 2]);
@@ -368,7 +369,7 @@ describe("a number that breaks", () => {
     const error = await failure(changes);
     expect(error).toBeInstanceOf(RunError);
     expect(error.message).toBe(
-      `grpo step 5: expected finite numbers, got ${got} (the last good checkpoint is grpo-000004)`,
+      `grpo step 5: expected finite numbers, got ${got} (the newest checkpoint is grpo-000004)`,
     );
     expect(checkpoints()).toEqual(["grpo-000002", "grpo-000004"]);
     expect(readMetrics(run.path).length).toBe(4);

@@ -21,6 +21,7 @@ import {
   checkFinite,
   finishStep,
   guardedStep,
+  newestCheckpoint,
   optimiserSettings,
   stepOptions,
   type StageContext,
@@ -70,7 +71,9 @@ export const grpoSettings = z.object({
   onScorerError: z
     .enum(["stop", "drop-sample"])
     .default("stop")
-    .describe("when a scorer fails: stop the run, or leave that completion out; never a zero"),
+    .describe(
+      "when a scorer fails: stop the run, or go on without that reward (it is left out of its group's statistics and gets no advantage, as in TRL); never a zero",
+    ),
   samplesEvery: z.int().min(1).default(1).describe("store the samples of every n-th step"),
   optimiser: optimiserSettings
     .prefault({ learningRate: 1e-4, schedule: "constant" })
@@ -100,7 +103,7 @@ function groupRewards(
         expected: "scores",
         got,
         cause: scored.error,
-        hint: "grpo.onScorerError=drop-sample goes on without it",
+        hint: `grpo.onScorerError=drop-sample goes on without it; ${newestCheckpoint(run)}`,
       });
     }
     const reward = weighScores(scored.scores, weights);

@@ -91,7 +91,7 @@ export async function postTrain<Item, Config>(
       temperature,
       seed,
       progress,
-      label: `evaluating`,
+      label: "evaluating",
     });
     const { accuracy, correct: _correct, ...rest } = judged.evaluation;
     run.logEvaluation({ step, stage, task: task.name, split: "test", correct: accuracy, ...rest });

@@ -77,6 +77,14 @@ export function checkFinite(
   );
 }
 
+/** What a run can be continued from, in words. */
+export function newestCheckpoint(run: RunDirectory): string {
+  const [newest] = run.checkpointNames();
+  return newest === undefined
+    ? "no checkpoint was written yet"
+    : `the newest checkpoint is ${newest}`;
+}
+
 /** The error of a run whose numbers broke; names the checkpoint that is still good. */
 export function brokenNumber(
   stage: string,
@@ -85,13 +93,11 @@ export function brokenNumber(
   got: string,
   cause?: unknown,
 ): RunError {
-  const [good] = run.checkpointNames();
   return new RunError({
     where: `${stage} step ${step}`,
     expected: "finite numbers",
     got,
-    hint:
-      good === undefined ? "no checkpoint was written yet" : `the last good checkpoint is ${good}`,
+    hint: newestCheckpoint(run),
     cause,
   });
 }

@@ -50,6 +50,7 @@ function truncatedSample(
   const kept: number[] = [];
   let mass = 0;
   for (const token of order.slice(0, Math.max(1, topK))) {
+    if (row[token] === 0) break;
     kept.push(token);
     mass += row[token]!;
     if (mass >= topP) break;

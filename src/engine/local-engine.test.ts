@@ -604,3 +604,30 @@ describe("wrong use", () => {
     expect(completionLength(row(1, 2, 3))).toBe(2);
   });
 });
+
+describe("padding of a batch", () => {
+  it("stays out of the KL term, however unlikely the padding token is", async () => {
+    const engine = lively();
+    // Logits 500 times as steep: the padding token has a log-probability far below -88, where exp overflows.
+    const temperature = 0.002;
+    const loss: LossSpec = {
+      type: "policy-gradient",
+      aggregation: "sequence-mean",
+      clip: null,
+      klBeta: 0.1,
+      temperature,
+    };
+    const list = ragged();
+    const reference = await engine.logProbs(list, { policy: "current", temperature });
+    const batch = list.map((one, index) => ({
+      ...one,
+      advantage: 1,
+      reference: reference[index]!,
+    }));
+    const result = await engine.accumulate(batch, loss);
+    expect(Number.isFinite(result.loss)).toBe(true);
+    for (const name of engine.parameterNames) {
+      expect(engine.gradient(name).every(Number.isFinite), name).toBe(true);
+    }
+  });
+});

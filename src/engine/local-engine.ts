@@ -502,10 +502,14 @@ function fillLossInputs(
   { members, completionTime }: MicroBatch,
   weights: readonly Float64Array[],
 ): void {
-  const fill = (name: string, values: (member: number) => ArrayLike<number> | number): void => {
+  const fill = (
+    name: string,
+    values: (member: number) => ArrayLike<number> | number,
+    padding = 0,
+  ): void => {
     if (!(name in binding.memory)) return;
     const target = binding.floats(name);
-    target.fill(0);
+    target.fill(padding);
     members.forEach((member, row) => {
       const start = row * completionTime;
       const value = values(member);
@@ -516,7 +520,8 @@ function fillLossInputs(
   fill("weights", (member) => weights[member]!);
   fill("advantage", (member) => batch[member]!.advantage!);
   fill("old", (member) => batch[member]!.old!);
-  fill("reference", (member) => batch[member]!.reference!);
+  // Padding has weight 0, and exp(reference − log p) must stay finite there: a probability of nothing, not of one.
+  fill("reference", (member) => batch[member]!.reference!, -1e4);
 }
 
 /** Copies the rows of a rectangle back to the ragged arrays they belong to. */

@@ -110,7 +110,6 @@ describe("evaluateTask", () => {
       [1, 5],
       [0.99, 0],
       [2, 0],
-      [null, 0],
     ] as const) {
       const environment = {
         ...sumEnvironment,
@@ -119,5 +118,15 @@ describe("evaluateTask", () => {
       const judged = await evaluateTask(new ScriptedEngine(), environment, items, options);
       expect(judged.evaluation.correct).toBe(right);
     }
+  });
+
+  it("stops when the accuracy abstains: that is neither right nor wrong", async () => {
+    const environment = {
+      ...sumEnvironment,
+      task: { ...sumTask, score: () => ({ correct: null, short: null }) },
+    };
+    await expect(evaluateTask(new ScriptedEngine(), environment, items, options)).rejects.toThrow(
+      "evaluation: item 0 of task sum: expected a number for correct, which is the accuracy",
+    );
   });
 });

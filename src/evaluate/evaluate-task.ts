@@ -106,6 +106,13 @@ export async function evaluateTask<Item, Config>(
           cause: scored.error,
         });
       }
+      if (scored.scores[task.accuracy] === null) {
+        throw new RunError({
+          where: `evaluation: item ${start + index} of task ${task.name}`,
+          expected: `a number for ${task.accuracy}, which is the accuracy`,
+          got: "a scorer that abstains",
+        });
+      }
       for (const [name, score] of Object.entries(scored.scores)) {
         if (score === null) continue;
         const { total, count } = sums.get(name) ?? { total: 0, count: 0 };

@@ -80,3 +80,21 @@ describe("rollOut", () => {
     expect(worse).toEqual({ error: new Error("a text") });
   });
 });
+
+describe("a score that is no number", () => {
+  it.each([
+    ["NaN", Number.NaN, "NaN"],
+    ["a boolean", true, "boolean"],
+    ["missing", undefined, "undefined"],
+  ])("%s is an error of the scorer, not a reward", async (_name, value, got) => {
+    const broken = {
+      ...sumEnvironment,
+      task: { ...sumTask, score: () => ({ correct: value as number, short: 1 }) },
+    };
+    const [rollout] = await rollOut(new ScriptedEngine({ answer: solve }), broken, items, options);
+    const { scored } = rollout!.completions[0]!;
+    expect("error" in scored && scored.error.message).toBe(
+      `score correct: expected a finite number or null, got ${got}`,
+    );
+  });
+});

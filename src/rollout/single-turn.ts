@@ -1,6 +1,7 @@
 // One prompt, one completion: samples groups from an engine and lets the task score them.
 
 import type { Completion, Engine, SampleOptions } from "../core/engine.ts";
+import { DataError } from "../core/errors.ts";
 import type { Message } from "../core/messages.ts";
 import type { Random } from "../core/random.ts";
 import type { Output, Scores, Task } from "../core/task.ts";
@@ -40,10 +41,22 @@ function scored<Item, Config>(
   output: Output,
 ): ScoredCompletion["scored"] {
   try {
-    return { scores: task.score(item, output, config) };
+    const scores = task.score(item, output, config);
+    for (const name of Object.keys(task.scores)) checkScore(name, scores[name]);
+    return { scores };
   } catch (error) {
     return { error: error instanceof Error ? error : new Error(String(error)) };
   }
+}
+
+/** A score is a finite number or null; anything else is a bug of the task, and bugs are not zeros. */
+function checkScore(name: string, value: unknown): void {
+  if (value === null || (typeof value === "number" && Number.isFinite(value))) return;
+  throw new DataError({
+    where: `score ${name}`,
+    expected: "a finite number or null",
+    got: typeof value === "number" ? String(value) : typeof value,
+  });
 }
 
 /** `group` scored completions of every item. */

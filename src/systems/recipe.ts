@@ -10,7 +10,7 @@ import {
   type StageName,
 } from "../algorithms/post-train.ts";
 import type { RewardWeights } from "../algorithms/grpo.ts";
-import { nearestName } from "../core/errors.ts";
+import { nearestName, unknownName } from "../core/errors.ts";
 import { randomStream } from "../core/random.ts";
 import type { Task } from "../core/task.ts";
 import { LocalEngine } from "../engine/local-engine.ts";
@@ -110,14 +110,32 @@ export function recipeSettings<Item, TaskConfig, RewardConfig>({
   task,
   reward,
 }: Recipe<Item, TaskConfig, RewardConfig>) {
-  return z.object({
+  if (!Object.hasOwn(task.scores, task.accuracy)) {
+    throw unknownName(
+      `task ${task.name}`,
+      "score as its accuracy",
+      task.accuracy,
+      Object.keys(task.scores),
+    );
+  }
+  const settings = z.object({
     task: task.config.describe(`the task ${task.name}`),
     reward: reward.settings.describe("what the reward is made of"),
     model: modelSettings.prefault({}).describe("decoder trained from scratch"),
     ...postTrainSettings.shape,
     engine: engineSettings
       .prefault({})
-      .describe("local engine; changes speed, not what is computed"),
+      .describe("local engine; changes speed, and results only in the last bits"),
+  });
+  return settings.check(({ value: { model, grpo, evaluate }, issues }) => {
+    const longest = Math.max(grpo.maxTokens, evaluate.maxTokens);
+    if (model.contextLength > longest) return;
+    issues.push({
+      code: "custom",
+      path: ["model", "contextLength"],
+      message: `more than the ${longest} tokens of an answer, and room for the prompt`,
+      input: model.contextLength,
+    });
   });
 }
 

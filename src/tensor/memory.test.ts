@@ -1,5 +1,6 @@
 // Native memory of programs is given back: on dispose at once, else when nothing refers to them any more.
 
+import { spawnSync } from "node:child_process";
 import { setTimeout } from "node:timers/promises";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
@@ -72,4 +73,20 @@ it("is in use while a program lives: what the two tests above would see of a lea
   const grown = await growth((index) => void alive.push(use(index)));
   expect(grown).toBeGreaterThan(0.9 * LEAK);
   for (const program of alive) program.dispose();
+});
+
+it.runIf(process.platform === "linux")("keeps the library mapped whatever is collected", () => {
+  // In a process of its own: the moment that matters is before anything else holds the library.
+  const script = `
+    const { functionTable } = await import(${JSON.stringify(new URL("./ort.ts", import.meta.url).href)});
+    const { readFileSync } = await import("node:fs");
+    functionTable();
+    for (let round = 0; round < 5; round++) {
+      gc();
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    }
+    console.log(readFileSync("/proc/self/maps", "utf8").includes("libonnxruntime"));`;
+  const options = ["--expose-gc", "--import", "tsx", "--input-type=module", "-e", script];
+  const { stdout, stderr } = spawnSync(process.execPath, options, { encoding: "utf8" });
+  expect(stdout.trim(), stderr).toBe("true");
 });

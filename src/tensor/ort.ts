@@ -27,21 +27,18 @@ export interface RuntimeOptions {
   readonly spinning: boolean;
 }
 
-/** Names by which people know the execution providers, and the names ONNX Runtime registers them under. */
-const PROVIDERS: Readonly<Record<string, string>> = {
-  cpu: "CPUExecutionProvider",
-  cuda: "CUDAExecutionProvider",
-  tensorrt: "TensorrtExecutionProvider",
-  rocm: "ROCMExecutionProvider",
-  migraphx: "MIGraphXExecutionProvider",
-  openvino: "OpenVINOExecutionProvider",
-  dnnl: "DnnlExecutionProvider",
-  coreml: "CoreMLExecutionProvider",
-  dml: "DmlExecutionProvider",
-  webgpu: "WebGpuExecutionProvider",
-  xnnpack: "XnnpackExecutionProvider",
-  qnn: "QNNExecutionProvider",
-};
+/** Execution providers by the names people know: how ONNX Runtime registers each, and how its call for all of them names it. */
+const PROVIDERS: Readonly<Record<string, { readonly registered: string; readonly name: string }>> =
+  {
+    cpu: { registered: "CPUExecutionProvider", name: "CPU" },
+    cuda: { registered: "CUDAExecutionProvider", name: "CUDA" },
+    openvino: { registered: "OpenVINOExecutionProvider", name: "OpenVINO" },
+    coreml: { registered: "CoreMLExecutionProvider", name: "CoreML" },
+    dml: { registered: "DmlExecutionProvider", name: "DML" },
+    webgpu: { registered: "WebGpuExecutionProvider", name: "WebGPU" },
+    xnnpack: { registered: "XnnpackExecutionProvider", name: "XNNPACK" },
+    qnn: { registered: "QNNExecutionProvider", name: "QNN" },
+  };
 
 /** What `device` may be; whether this build has it shows when the first program is made. */
 export const deviceNames: readonly string[] = Object.keys(PROVIDERS);
@@ -72,9 +69,13 @@ function libraryPath(): string {
   return join(folder, file);
 }
 
-function functionTable(): readonly Pointer[] {
-  const library = koffi.load(libraryPath());
-  const base = library.func("void* OrtGetApiBase()")();
+/** Kept for the life of the process: koffi unloads a library whose handle is collected, and then every function pointer dangles. */
+const loaded: ReturnType<typeof koffi.load>[] = [];
+
+/** Loads the library that onnxruntime-node ships; the function pointers of its C API. */
+export function functionTable(): readonly Pointer[] {
+  loaded.push(koffi.load(libraryPath()));
+  const base = loaded.at(-1)!.func("void* OrtGetApiBase()")();
   const struct = koffi.decode(base, koffi.array("void*", 2));
   const api = koffi.call(struct[0], koffi.proto("void* OrtGetApi(uint32_t version)"), API_VERSION);
   if (!api) {
@@ -149,6 +150,12 @@ const SLOTS = {
   SetGlobalIntraOpNumThreads: [147, "void* SetGlobalIntraOpNumThreads(void* options, int threads)"],
   SetGlobalInterOpNumThreads: [148, "void* SetGlobalInterOpNumThreads(void* options, int threads)"],
   SetGlobalSpinControl: [149, "void* SetGlobalSpinControl(void* options, int allow)"],
+  AppendCudaV2: [
+    204,
+    "void* SessionOptionsAppendExecutionProvider_CUDA_V2(void* options, void* cuda)",
+  ],
+  CreateCUDAProviderOptions: [205, "void* CreateCUDAProviderOptions(void* out)"],
+  ReleaseCUDAProviderOptions: [208, "void ReleaseCUDAProviderOptions(void* value)"],
   SessionOptionsAppendExecutionProvider: [
     216,
     "void* SessionOptionsAppendExecutionProvider(void* options, const char* name, void* keys, void* values, size_t count)",
@@ -164,6 +171,8 @@ export class OrtLibrary {
   readonly #cpuMemory: Pointer;
   /** Receives results; typed arrays of 64 bytes or less would live inside the JavaScript heap and move. */
   readonly #out = new BigUint64Array(new ArrayBuffer(128));
+  /** Extents of the value that is being made; ONNX Runtime copies them. At most 32 axes. */
+  readonly #dims = new BigInt64Array(new ArrayBuffer(256));
   readonly options: RuntimeOptions;
 
   constructor(options: RuntimeOptions) {
@@ -261,14 +270,13 @@ export class OrtLibrary {
     elementType: number,
   ): Pointer {
     const rank = shape.length;
-    const dims = new BigInt64Array(new ArrayBuffer(128 + rank * 8));
-    dims.set(shape.map(BigInt));
+    this.#dims.set(shape.map(BigInt));
     return this.created(
       "CreateTensorWithDataAsOrtValue",
       this.#cpuMemory,
       address,
       bytes,
-      koffi.address(dims),
+      koffi.address(this.#dims),
       rank,
       elementType,
     );
@@ -282,7 +290,7 @@ export class OrtLibrary {
     const names: string[] = koffi.decode(list, koffi.array("str", count));
     this.checked("ReleaseAvailableProviders", list, count);
     return names.map(
-      (name) => Object.keys(PROVIDERS).find((key) => PROVIDERS[key] === name) ?? name,
+      (name) => Object.keys(PROVIDERS).find((key) => PROVIDERS[key]!.registered === name) ?? name,
     );
   }
 
@@ -299,8 +307,21 @@ export class OrtLibrary {
         hint: "for CUDA on Linux remove onnxruntime-node-install=skip from .npmrc and install again",
       });
     }
-    const provider = PROVIDERS[device]!.replace(/ExecutionProvider$/, "");
-    this.checked("SessionOptionsAppendExecutionProvider", options, provider, null, null, 0);
+    if (device === "cuda") this.#appendCuda(options);
+    else {
+      const { name } = PROVIDERS[device]!;
+      this.checked("SessionOptionsAppendExecutionProvider", options, name, null, null, 0);
+    }
+  }
+
+  /** CUDA is not among the names of the call for all providers. */
+  #appendCuda(options: Pointer): void {
+    const settings = this.created("CreateCUDAProviderOptions");
+    try {
+      this.checked("AppendCudaV2", options, settings);
+    } finally {
+      this.call("ReleaseCUDAProviderOptions", settings);
+    }
   }
 
   #raise(name: string, status: Pointer | null): void {

@@ -1,8 +1,9 @@
 import { describe, expect, test } from "vitest";
+import type { RewardWeights } from "../../algorithms/grpo.ts";
 import { randomStream } from "../../core/random.ts";
 import { mazeTask } from "../../tasks/maze/task.ts";
 import { traceKinds } from "../../tasks/maze/trace.ts";
-import { rewardPresetNames, rewardPresets, type RewardWeights } from "./rewards.ts";
+import { rewardPresetNames, rewardPresets } from "./rewards.ts";
 
 /** Reward, moves of the maze, of the gold message with `after` behind it. */
 function oracle(weights: RewardWeights, seed: number, trace: string, after = "") {

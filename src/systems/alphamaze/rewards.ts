@@ -2,7 +2,7 @@
 //
 // Paper: AlphaMaze, arXiv 2502.14669; code: menloresearch/visual-thinker, training/grpo_stage.py.
 
-export type RewardWeights = Readonly<Record<string, number>>;
+import type { RewardWeights } from "../../algorithms/grpo.ts";
 
 /**
  * - `head`: the last released script. At most 1.25 + 0.2 m for a maze of m moves.
