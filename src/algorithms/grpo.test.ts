@@ -322,7 +322,7 @@ describe("a scorer that fails", () => {
     expect(error).toBeInstanceOf(RunError);
     expect(error.message).toBe(
       "grpo step 1: prompt 0, sample 2: expected scores, got an error of the scorer: the scorer fell over " +
-        "(grpo.onScorerError=drop-sample goes on without it)",
+        "(grpo.onScorerError=drop-sample goes on without it; no checkpoint was written yet)",
     );
     expect(error.cause).toEqual(new Error("the scorer fell over"));
     expect(readMetrics(run.path)).toEqual([]);
