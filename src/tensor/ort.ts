@@ -319,6 +319,14 @@ export class OrtLibrary {
     const settings = this.created("CreateCUDAProviderOptions");
     try {
       this.checked("AppendCudaV2", options, settings);
+    } catch (cause) {
+      throw new EngineError({
+        where: "device",
+        expected: "the CUDA libraries of ONNX Runtime and an NVIDIA card",
+        got: cause instanceof Error ? cause.message : String(cause),
+        hint: "remove onnxruntime-node-install=skip from .npmrc and install again",
+        cause,
+      });
     } finally {
       this.call("ReleaseCUDAProviderOptions", settings);
     }
