@@ -90,7 +90,7 @@ export const alphamaze: System<Config> = {
   // and working it out (docs/log.md has what it does without).
   scales: {
     tiny: {
-      summary: "3x3 mazes, 0.3 M parameters; about two minutes on two cores",
+      summary: "3x3 mazes, 0.3 M parameters; about a minute on two cores",
       settings: {
         task: { size: 3, trace: "search", generator: "uniform", directShare: 0.5 },
         model: {
@@ -116,7 +116,7 @@ export const alphamaze: System<Config> = {
     },
     small: {
       summary:
-        "5x5 mazes in the published cell encoding, 0.8 M parameters; about half an hour on two cores",
+        "5x5 mazes in the published cell encoding, 0.8 M parameters; about a quarter of an hour on two cores",
       settings: {
         task: { size: 5, trace: "search", directShare: 0.5 },
         model: {
