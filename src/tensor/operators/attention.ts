@@ -95,23 +95,17 @@ const cachedAttentionOperator: Operator = {
       ]);
     return [query!, keyCache!, valueCache!];
   },
-  lower: (emit, node, [query, ...others]) => {
-    // The scale goes into the query: ONNX Runtime has a fast kernel for one row times a transposed matrix, and takes it
-    // only for a product without a factor.
-    const headSize = node.inputs[3]!.shape[3]!;
-    const [scaled] = emit.node("Mul", [query!, emit.float32([1 / Math.sqrt(headSize)], [])]);
-    return emit.node(
+  lower: (emit, node, inputs) =>
+    emit.node(
       "GroupQueryAttention",
-      [scaled!, ...others],
+      inputs,
       {
         num_heads: { int: node.attributes["heads"] as number },
         kv_num_heads: { int: node.inputs[3]!.shape[1]! },
         do_rotary: { int: 1 },
-        scale: { float: 1 },
       },
       { domain: "com.microsoft", outputs: 3 },
-    );
-  },
+    ),
   gradient: null,
 };
 
