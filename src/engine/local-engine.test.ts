@@ -313,6 +313,40 @@ describe("accumulate", () => {
     expect(logProbs[0]!.length).toBe(47);
   });
 
+  it("of a group that shares its prompt equals its sequences one by one", async () => {
+    const engine = lively();
+    const prompt = sequence(5, 5).tokens;
+    const continued = (length: number): Example => ({
+      tokens: Int32Array.from([...prompt, ...sequence(1, length).tokens]),
+      promptLength: 5,
+    });
+    const group = [continued(6), sequence(4, 9), continued(3), continued(8), continued(0)];
+    const loss = { ...policyGradient, aggregation: "token-mean" } as const;
+    const batch = await policyExamples(engine, group, loss.temperature);
+    const whole = await engine.accumulate(batch, loss);
+    const gradient = gradientsOf(engine);
+    await clearGradient(engine);
+    const counts = batch.map(({ mask }) => mask!.reduce((sum, value) => sum + value, 0));
+    const all = counts.reduce((sum, count) => sum + count, 0);
+    let total = 0;
+    const scaled: Record<string, Float32Array> = {};
+    for (const [index, example] of batch.entries()) {
+      const alone = await engine.accumulate([example], loss);
+      const share = counts[index]! / all;
+      total += share * alone.loss;
+      alone.logProbs[0]!.forEach((value, at) =>
+        expect(whole.logProbs[index]![at]).toBeCloseTo(value, 5),
+      );
+      for (const [name, values] of Object.entries(gradientsOf(engine))) {
+        const sum = (scaled[name] ??= new Float32Array(values.length));
+        values.forEach((value, at) => (sum[at]! += share * value));
+      }
+      await clearGradient(engine);
+    }
+    expect(whole.loss).toBeCloseTo(total, 5);
+    expect(farthest(gradient, scaled)).toBeLessThan(2e-5);
+  });
+
   it("leaves masked tokens and empty completions out", async () => {
     const engine = lively();
     const [one, two] = [sequence(3, 9), sequence(4, 4)];

@@ -28,6 +28,7 @@ import {
   type DecoderParameters,
 } from "../models/decoder.ts";
 import { readModel, writeModel } from "../models/hugging-face.ts";
+import { fillPack, packExtents, packInputs, type PackShape } from "../models/packing.ts";
 import { AdamW } from "../nn/adamw.ts";
 import { mapTree, ParameterLayout } from "../nn/parameters.ts";
 import { readSafetensors, writeSafetensors } from "../nn/safetensors.ts";
@@ -38,7 +39,6 @@ import {
   gradients,
   input,
   mul,
-  selectRows,
   sum,
   type Binding,
   type Program,
@@ -147,10 +147,10 @@ export class LocalEngine implements Engine {
       (sequence) => new Float32Array(completionLength(sequence)),
     );
     for (const piece of microBatches(sequences, this.#microBatchTokens)) {
-      const binding = this.#forward(piece, options);
-      fillTokens(binding, sequences, piece);
+      const binding = this.#forward(piece.shape, options);
+      this.#fillTokens(binding, sequences, piece);
       await binding.run();
-      readRows(binding.floats("logProbs"), piece, (member) => result[member]!);
+      readSpans(binding.floats("logProbs"), piece, result);
     }
     return result;
   }
@@ -163,13 +163,13 @@ export class LocalEngine implements Engine {
     const entropy = batch.map((example) => new Float32Array(completionLength(example)));
     let total = 0;
     for (const piece of microBatches(batch, this.#microBatchTokens)) {
-      const binding = this.#training(piece, loss, arrays);
-      fillTokens(binding, batch, piece);
+      const binding = this.#training(piece.shape, loss, arrays);
+      this.#fillTokens(binding, batch, piece);
       fillLossInputs(binding, batch, piece, weights);
       await binding.run();
       total += binding.floats("loss")[0]!;
-      readRows(binding.floats("logProbs"), piece, (member) => logProbs[member]!);
-      readRows(binding.floats("entropy"), piece, (member) => entropy[member]!);
+      readSpans(binding.floats("logProbs"), piece, logProbs);
+      readSpans(binding.floats("entropy"), piece, entropy);
     }
     return { loss: total, logProbs, entropy };
   }
@@ -343,42 +343,57 @@ export class LocalEngine implements Engine {
     return this.#reference;
   }
 
-  #distribution(
-    { rows, time, completionTime }: MicroBatch,
-    temperature: number,
-  ): TokenDistribution {
-    const tokens = input("tokens", [rows, time], "int32");
-    const scored = rows * completionTime;
-    const hidden = selectRows(
-      decoderHidden(this.#symbols, tokens, this.config),
-      input("positions", [scored], "int32"),
-      input("places", [rows * time], "int32"),
-    ); // [scored, width]
+  #distribution(shape: PackShape, temperature: number): TokenDistribution {
+    const hidden = decoderHidden(this.#symbols, packInputs(shape, this.config), this.config);
     return tokenDistribution(
       decoderLogits(this.#symbols, hidden),
-      input("targets", [scored], "int32"),
+      input("targets", [shape.rowTokens], "int32"),
       temperature,
     );
   }
 
-  #forward(piece: MicroBatch, { policy, temperature }: LogProbOptions): Binding {
+  #tokenMemory(shape: PackShape): Record<string, TensorData> {
+    const { int32, float32 } = packExtents(shape, this.config);
+    const memory = (dtype: "int32" | "float32", extents: Record<string, number>) =>
+      Object.entries(extents).map(([name, extent]) => [name, allocate(dtype, [extent])] as const);
+    return {
+      ...Object.fromEntries([...memory("int32", int32), ...memory("float32", float32)]),
+      targets: allocate("int32", [shape.rowTokens]),
+    };
+  }
+
+  /** Padding predicts token 0. */
+  #fillTokens(binding: Binding, batch: readonly Sequence[], piece: MicroBatch): void {
+    const memory = {
+      ints: (name: string) => binding.ints(name),
+      floats: (name: string) => binding.floats(name),
+    };
+    fillPack(memory, piece.shape, this.config, piece.groups);
+    const targets = binding.ints("targets").fill(0);
+    for (const { member, start } of piece.spans) {
+      const { tokens, promptLength } = batch[member]!;
+      targets.set(tokens.subarray(promptLength), start);
+    }
+  }
+
+  #forward(shape: PackShape, { policy, temperature }: LogProbOptions): Binding {
     const weights = this.#weightsOf(policy);
-    const key = `logProbs ${policy} ${shapeKey(piece)} temperature ${temperature}`;
+    const key = `logProbs ${policy} ${shapeKey(shape)} temperature ${temperature}`;
     return this.#bound(key, () => {
-      const { logProbs } = this.#distribution(piece, temperature);
+      const { logProbs } = this.#distribution(shape, temperature);
       return this.#compile({ logProbs }, key).bind({
         ...this.#layout.views(weights),
-        ...tokenMemory(piece),
+        ...this.#tokenMemory(shape),
       });
     });
   }
 
-  #training(piece: MicroBatch, loss: LossSpec, arrays: readonly LossArray[]): Binding {
-    const key = `train ${shapeKey(piece)} ${JSON.stringify(loss)} ${arrays.join()}`;
+  #training(shape: PackShape, loss: LossSpec, arrays: readonly LossArray[]): Binding {
+    const key = `train ${shapeKey(shape)} ${JSON.stringify(loss)} ${arrays.join()}`;
     return this.#bound(key, () => {
-      const scored = piece.rows * piece.completionTime;
+      const scored = shape.rowTokens;
       const temperature = loss.type === "cross-entropy" ? 1 : loss.temperature;
-      const { logProbs, entropy } = this.#distribution(piece, temperature);
+      const { logProbs, entropy } = this.#distribution(shape, temperature);
       const extra = Object.fromEntries(arrays.map((name) => [name, input(name, [scored])]));
       const inputs = { logProbs, ...extra } as Parameters<typeof tokenLoss>[1];
       const total = sum(mul(tokenLoss(loss, inputs), input("weights", [scored])));
@@ -397,7 +412,7 @@ export class LocalEngine implements Engine {
       return this.#compile(outputs, key, inPlace).bind({
         ...this.#layout.views(this.#weights),
         ...this.#layout.views(this.#gradient, "gradient "),
-        ...tokenMemory(piece),
+        ...this.#tokenMemory(shape),
         weights: allocate("float32", [scored]),
         ...Object.fromEntries(arrays.map((name) => [name, allocate("float32", [scored])])),
       });
@@ -447,8 +462,10 @@ function usedArrays(batch: readonly Example[], loss: LossSpec): LossArray[] {
   return needed;
 }
 
-const shapeKey = ({ rows, time, completionTime }: MicroBatch): string =>
-  `${rows}x${time} scoring ${completionTime}`;
+const shapeKey = (shape: PackShape): string => {
+  const { groups, rows, promptTime, rowTime, promptTokens, rowTokens } = shape;
+  return `${promptTokens}+${rowTokens} tokens, ${groups} prompts of ${promptTime}, ${rows} rows of ${rowTime}`;
+};
 
 function parameterTensors(symbols: DecoderParameters<Tensor>): Map<string, Tensor> {
   const found = new Map<string, Tensor>();
@@ -463,43 +480,10 @@ function parameterTensors(symbols: DecoderParameters<Tensor>): Map<string, Tenso
   return found;
 }
 
-function tokenMemory({ rows, time, completionTime }: MicroBatch): Record<string, TensorData> {
-  return {
-    tokens: allocate("int32", [rows, time]),
-    positions: allocate("int32", [rows * completionTime]),
-    places: allocate("int32", [rows * time]),
-    targets: allocate("int32", [rows * completionTime]),
-  };
-}
-
-/** Tokens, and for each completion token the position that predicts it. Padding predicts token 0 from position 0. */
-function fillTokens(
-  binding: Binding,
-  batch: readonly Sequence[],
-  { members, time, completionTime }: MicroBatch,
-): void {
-  const [tokens, positions] = [binding.ints("tokens"), binding.ints("positions")];
-  const [places, targets] = [binding.ints("places"), binding.ints("targets")];
-  tokens.fill(0);
-  positions.fill(0);
-  targets.fill(0);
-  places.fill(positions.length);
-  members.forEach((member, row) => {
-    const { tokens: ids, promptLength } = batch[member]!;
-    tokens.set(ids, row * time);
-    for (let index = 0; index < ids.length - promptLength; index++) {
-      const [from, to] = [row * time + promptLength + index - 1, row * completionTime + index];
-      positions[to] = from;
-      places[from] = to;
-      targets[to] = ids[promptLength + index]!;
-    }
-  });
-}
-
 function fillLossInputs(
   binding: Binding,
   batch: readonly Example[],
-  { members, completionTime }: MicroBatch,
+  { spans }: MicroBatch,
   weights: readonly Float64Array[],
 ): void {
   const fill = (
@@ -508,14 +492,12 @@ function fillLossInputs(
     padding = 0,
   ): void => {
     if (!(name in binding.memory)) return;
-    const target = binding.floats(name);
-    target.fill(padding);
-    members.forEach((member, row) => {
-      const start = row * completionTime;
+    const target = binding.floats(name).fill(padding);
+    for (const { member, start, length } of spans) {
       const value = values(member);
-      if (typeof value === "number") target.fill(value, start, start + completionTime);
+      if (typeof value === "number") target.fill(value, start, start + length);
       else target.set(value, start);
-    });
+    }
   };
   fill("weights", (member) => weights[member]!);
   fill("advantage", (member) => batch[member]!.advantage!);
@@ -524,14 +506,13 @@ function fillLossInputs(
   fill("reference", (member) => batch[member]!.reference!, -1e4);
 }
 
-/** Copies the rows of a rectangle back to the ragged arrays they belong to. */
-function readRows(
+/** Copies packed values back to the ragged arrays they belong to. */
+function readSpans(
   values: Float32Array,
-  { members, completionTime }: MicroBatch,
-  target: (member: number) => Float32Array,
+  { spans }: MicroBatch,
+  target: readonly Float32Array[],
 ): void {
-  members.forEach((member, row) => {
-    const array = target(member);
-    array.set(values.subarray(row * completionTime, row * completionTime + array.length));
-  });
+  for (const { member, start, length } of spans) {
+    target[member]!.set(values.subarray(start, start + length));
+  }
 }

@@ -1,43 +1,132 @@
-// Cuts a batch of ragged sequences into rectangles of few different shapes: every shape is a compiled program.
+// Cuts a batch of ragged sequences into packed pieces of few different shapes: every shape is a compiled program.
 
 import type { Sequence } from "../core/engine.ts";
 import { completionLength } from "../losses/weights.ts";
+import type { PackedGroup, PackShape } from "../models/packing.ts";
+
+/** Where the completion of one sequence stands among the row tokens of a piece. */
+export interface Span {
+  /** Position in the batch. */
+  readonly member: number;
+  readonly start: number;
+  readonly length: number;
+}
 
 export interface MicroBatch {
-  /** Positions in the batch; fewer than `rows` in the last one. */
+  readonly shape: PackShape;
+  readonly groups: readonly PackedGroup[];
+  readonly spans: readonly Span[];
+}
+
+/** Sequences that continue the same prompt, longest first. */
+interface Group {
+  /** Tokens of the prompt but for the last one, with which every row begins. */
+  readonly shared: Int32Array;
   readonly members: readonly number[];
-  readonly rows: number;
-  /** Tokens of a row. */
-  readonly time: number;
-  /** Completion tokens of a row. */
-  readonly completionTime: number;
+  readonly longest: number;
+  readonly tokens: number;
 }
 
 const roundUp = (value: number, step: number): number => Math.ceil(value / step) * step;
-
-/** The largest power of two that is at most `value`, at least 1. */
 const powerBelow = (value: number): number => 2 ** Math.floor(Math.log2(Math.max(1, value)));
 export const powerAbove = (value: number): number => 2 ** Math.ceil(Math.log2(Math.max(1, value)));
 
-const TIME_STEP = 16;
+/** Rounded up to one of at most 32 steps an octave and 16 at least: few shapes, little padding. */
+const extent = (value: number): number =>
+  value === 0 ? 0 : roundUp(value, Math.max(16, powerBelow(value / 32)));
 
-/** Rectangles of about `tokenBudget` tokens, each of sequences of similar length; the order of the batch is free, the result is not. */
-export function microBatches(batch: readonly Sequence[], tokenBudget: number): MicroBatch[] {
-  const order = batch.map((_, index) => index);
-  order.sort((a, b) => batch[b]!.tokens.length - batch[a]!.tokens.length || a - b);
-  const result: MicroBatch[] = [];
-  for (let start = 0; start < order.length;) {
-    const time = roundUp(batch[order[start]!]!.tokens.length, TIME_STEP);
-    const limit = powerBelow(tokenBudget / time);
-    const members = order.slice(start, start + limit);
-    const longest = Math.max(...members.map((index) => completionLength(batch[index]!)), 1);
-    result.push({
-      members,
-      rows: Math.min(limit, powerAbove(members.length)),
-      time,
-      completionTime: roundUp(longest, TIME_STEP),
-    });
-    start += members.length;
+/** Lengths of a rectangle of attention: steps of 16, above 128 of an eighth. */
+const timeExtent = (value: number): number =>
+  value === 0 ? 0 : roundUp(value, Math.max(16, powerBelow(value / 8)));
+
+/** Members of the batch by equal prompts, in order of appearance; a prompt of one token has nothing to share, an empty completion nothing to compute. */
+function byPrompt(batch: readonly Sequence[]): number[][] {
+  const groups = new Map<string, number[]>();
+  batch.forEach((sequence, index) => {
+    if (completionLength(sequence) === 0) return;
+    const { tokens, promptLength } = sequence;
+    const key = promptLength === 1 ? `alone ${index}` : tokens.subarray(0, promptLength).join();
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [index]);
+    else group.push(index);
+  });
+  return [...groups.values()];
+}
+
+/** Groups of at most `budget` tokens, or of one row. */
+function groupsOf(batch: readonly Sequence[], budget: number): Group[] {
+  return byPrompt(batch).flatMap((members) => {
+    const length = (member: number): number => completionLength(batch[member]!);
+    const sorted = members.toSorted((a, b) => length(b) - length(a) || a - b);
+    const { tokens, promptLength } = batch[sorted[0]!]!;
+    const shared = tokens.subarray(0, promptLength - 1);
+    const result: Group[] = [];
+    for (let start = 0; start < sorted.length;) {
+      let end = start;
+      let size = shared.length;
+      do size += length(sorted[end++]!);
+      while (end < sorted.length && size + length(sorted[end]!) <= budget);
+      const part = sorted.slice(start, end);
+      result.push({ shared, members: part, longest: length(part[0]!), tokens: size });
+      start = end;
+    }
+    return result;
+  });
+}
+
+function pack(batch: readonly Sequence[], part: readonly Group[]): MicroBatch {
+  const spans: Span[] = [];
+  let start = 0;
+  for (const { members } of part) {
+    for (const member of members) {
+      const length = completionLength(batch[member]!);
+      spans.push({ member, start, length });
+      start += length;
+    }
   }
-  return result;
+  const most = (pick: (group: Group) => number): number => Math.max(...part.map(pick));
+  const prompts = part.reduce((total, { shared }) => total + shared.length, 0);
+  return {
+    shape: {
+      groups: part.length,
+      rows: most(({ members }) => members.length),
+      promptTime: timeExtent(most(({ shared }) => shared.length)),
+      rowTime: timeExtent(most(({ longest }) => longest)),
+      promptTokens: extent(prompts),
+      rowTokens: extent(start + 1), // at least one is padding
+    },
+    groups: part.map(({ shared, members }) => ({
+      prompt: shared,
+      rows: members.map((member) => {
+        const { tokens, promptLength } = batch[member]!;
+        return tokens.subarray(promptLength - 1, tokens.length - 1);
+      }),
+    })),
+    spans,
+  };
+}
+
+/**
+ * Pieces of about `budget` tokens, each of groups alike in size; equal prompts stand in a piece once. The order of the batch is
+ * free, the result is not. Sequences without a completion are in none.
+ */
+export function microBatches(batch: readonly Sequence[], budget: number): MicroBatch[] {
+  const groups = groupsOf(batch, budget);
+  groups.sort(
+    (a, b) =>
+      b.members.length - a.members.length ||
+      b.longest - a.longest ||
+      b.shared.length - a.shared.length ||
+      a.members[0]! - b.members[0]!,
+  );
+  const tokens = groups.reduce((total, group) => total + group.tokens, 0);
+  const share = tokens / Math.ceil(tokens / budget); // tokens of a piece, all pieces alike
+  const pieces: Group[][] = [];
+  let before = 0;
+  for (const group of groups) {
+    const piece = Math.floor((before + group.tokens / 2) / share);
+    (pieces[piece] ??= []).push(group);
+    before += group.tokens;
+  }
+  return pieces.flatMap((part) => pack(batch, part));
 }

@@ -15,6 +15,7 @@ import {
   decoderParameters,
   type DecoderConfig,
 } from "./decoder.ts";
+import { fillPack, packExtents, packInputs } from "./packing.ts";
 
 const models = Object.entries(smallModels);
 
@@ -50,22 +51,44 @@ function farthest(ours: Float32Array, row: number, plain: readonly number[]): nu
 describe.each(models)("%s", (_name, config) => {
   const { memory, plain } = weightsOf(config);
 
-  it("computes the logits of an independent implementation, padding or not", () => {
-    const sentences = [11, 4, 7].map((length) => sentence(config, length));
-    const [batch, time] = [sentences.length, 13];
-    const tokens = input("tokens", [batch, time], "int32");
+  it("computes the logits of an independent implementation, prompts shared or not", () => {
+    // Two rows after a prompt of 5 tokens, one after a prompt of 3, one with nothing before it.
+    const lists = [
+      [5, 4, 7],
+      [3, 6],
+      [0, 5],
+    ].map(([shared, ...rows]) => ({
+      prompt: Int32Array.from(sentence(config, shared!)),
+      rows: rows.map((length) => Int32Array.from(sentence(config, length))),
+    }));
+    const shape = { groups: 4, rows: 3, promptTime: 6, rowTime: 8, promptTokens: 9, rowTokens: 24 };
     const parameters = symbols(config);
-    const logits = decoderLogits(parameters, decoderHidden(parameters, tokens, config));
-    const ids = allocate("int32", [batch, time]).fill(5); // any token may stand in the padding
-    sentences.forEach((list, row) => ids.set(list, row * time));
-    const program = compile({ logits });
-    const binding = program.bind({ ...memory, tokens: ids });
-    binding.runNow();
-    sentences.forEach((list, row) => {
-      plainLogits(config, plain, list).forEach((expected, at) => {
-        expect(farthest(binding.floats("logits"), row * time + at, expected)).toBeLessThan(2e-5);
-      });
+    const hidden = decoderHidden(parameters, packInputs(shape, config), config);
+    const program = compile({ logits: decoderLogits(parameters, hidden) });
+    const extents = packExtents(shape, config);
+    const binding = program.bind({
+      ...memory,
+      ...Object.fromEntries(
+        (["int32", "float32"] as const).flatMap((dtype) =>
+          Object.entries(extents[dtype]).map(([name, extent]) => [
+            name,
+            allocate(dtype as "int32", [extent]),
+          ]),
+        ),
+      ),
     });
+    const ints = (name: string) => binding.ints(name);
+    fillPack({ ints, floats: (name) => binding.floats(name) }, shape, config, lists);
+    binding.runNow();
+    let at = 0;
+    for (const { prompt, rows } of lists) {
+      for (const row of rows) {
+        const expected = plainLogits(config, plain, [...prompt, ...row]).slice(prompt.length);
+        for (const logits of expected)
+          expect(farthest(binding.floats("logits"), at++, logits)).toBeLessThan(2e-5);
+      }
+    }
+    expect(at).toBe(22);
     program.dispose();
   });
 

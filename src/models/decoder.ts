@@ -5,19 +5,23 @@
 import type { ParameterSpec } from "../nn/parameters.ts";
 import {
   add,
+  assembleRows,
   attention,
   cachedAttention,
   constant,
   gatherRows,
   matmul,
+  partitionRows,
   reshape,
   rmsNorm,
   rotary,
   scope,
+  sharedAttention,
+  slice,
   swiglu,
-  transpose,
   type Tensor,
 } from "../tensor/index.ts";
+import type { PackInputs } from "./packing.ts";
 
 export interface DecoderConfig {
   readonly vocabularySize: number;
@@ -112,10 +116,11 @@ export function decoderParameters(config: DecoderConfig): DecoderParameters<Para
   };
 }
 
-const linear = (x: Tensor, { weight, bias }: Linear<Tensor>): Tensor => {
+/** x [rows, in] to [rows, out]. */
+function linear(x: Tensor, { weight, bias }: Linear<Tensor>): Tensor {
   const y = matmul(x, weight, { transposeB: true });
   return bias === undefined ? y : add(y, bias);
-};
+}
 
 /** Attention of one layer over its projections [tokens, heads · headSize]; returns [tokens, heads · headSize]. */
 type Attend = (layer: number, query: Tensor, key: Tensor, value: Tensor) => Tensor;
@@ -125,21 +130,27 @@ function normalisedHeads(x: Tensor, scale: Tensor | undefined, config: DecoderCo
   return reshape(rmsNorm(reshape(x, [-1, config.headSize]), scale, config.normEpsilon), x.shape);
 }
 
-/** Final hidden states [tokens, width] of embedded tokens [tokens, width]. */
+/**
+ * Final hidden states [tokens, width] of embedded tokens [tokens, width]. `keep` picks the tokens whose result is wanted: the
+ * last layer reads keys and values of all tokens, and computes the rest for those alone.
+ */
 function blocks(
   parameters: DecoderParameters<Tensor>,
   embedded: Tensor,
   config: DecoderConfig,
   attend: Attend,
+  keep: (x: Tensor) => Tensor = (x) => x,
 ): Tensor {
   let x = embedded;
   parameters.layers.forEach((layer, index) =>
     scope(`layer${index}`, () => {
+      const kept = (all: Tensor): Tensor => (index === config.layers - 1 ? keep(all) : all);
       x = scope("attention", () => {
         const normed = rmsNorm(x, layer.attentionNorm, config.normEpsilon);
-        const query = normalisedHeads(linear(normed, layer.query), layer.queryNorm, config);
+        const query = normalisedHeads(linear(kept(normed), layer.query), layer.queryNorm, config);
         const key = normalisedHeads(linear(normed, layer.key), layer.keyNorm, config);
-        return add(x, linear(attend(index, query, key, linear(normed, layer.value)), layer.output));
+        const mixed = attend(index, query, key, linear(normed, layer.value));
+        return add(kept(x), linear(mixed, layer.output));
       });
       x = scope("mlp", () => {
         const normed = rmsNorm(x, layer.mlpNorm, config.normEpsilon);
@@ -176,40 +187,57 @@ function causalMask(groups: number, time: number): Tensor {
   return constant(values, [groups * time, time]);
 }
 
-/**
- * Hidden states [batch · time, width] of whole sequences; tokens int32 [batch, time], right-padded. Positions start at 0.
- * Padding needs no mask: it comes after the tokens, and attention is causal.
- */
+/** Hidden states [rowTokens, width] of the rows of a packed batch: every token that predicts one of a completion. */
 export function decoderHidden(
   parameters: DecoderParameters<Tensor>,
-  tokens: Tensor,
+  pack: PackInputs,
   config: DecoderConfig,
 ): Tensor {
-  const [batch, time] = tokens.shape as [number, number];
-  const { heads, kvHeads, headSize } = config;
-  const groups = heads / kvHeads;
+  const { groups, rows, promptTime, rowTime, promptTokens, rowTokens } = pack.shape;
+  const { kvHeads, headSize } = config;
+  const sharing = config.heads / kvHeads;
+  const tokens = promptTokens + rowTokens;
+  const tail = (x: Tensor): Tensor => (promptTokens === 0 ? x : slice(x, 0, promptTokens, tokens));
   const [cosine, sine] = rotaryTables(config);
-  const mask = causalMask(groups, time);
-  const attend: Attend = (_layer, query, key, value) => {
-    const turned = (x: Tensor, count: number): Tensor =>
-      reshape(rotary(reshape(x, [batch, time, count * headSize]), cosine, sine), [
-        batch,
-        time,
-        count,
-        headSize,
-      ]);
-    const perHead = (x: Tensor): Tensor => transpose(x, [0, 2, 1, 3]); // [batch, heads, time, headSize]
-    const q = reshape(perHead(turned(query, heads)), [batch, kvHeads, groups * time, headSize]);
-    const k = perHead(turned(key, kvHeads));
-    const v = perHead(reshape(value, [batch, time, kvHeads, headSize]));
-    const mixed = attention(q, k, v, mask); // [batch, kvHeads, groups · time, headSize]
-    return reshape(perHead(reshape(mixed, [batch, heads, time, headSize])), [
-      batch * time,
-      heads * headSize,
-    ]);
+  const lastPositions = tail(pack.positions);
+  const rowMask = causalMask(sharing, rowTime);
+  const promptCausal = promptTime > 0 ? causalMask(sharing, promptTime) : rowMask;
+  const byHead = (x: Tensor): Tensor => reshape(x, [-1, headSize]);
+  const ofPrompts = (x: Tensor, time: number): Tensor =>
+    reshape(x, [groups, kvHeads, time, headSize]);
+  const ofRows = (x: Tensor, time: number): Tensor =>
+    reshape(x, [groups * kvHeads * rows, time, headSize]);
+  const attend: Attend = (layer, query, key, value) => {
+    const isLast = layer === config.layers - 1;
+    const queryMap = isLast ? pack.lastQueries : pack.queries;
+    const turnedQuery = rotary(query, isLast ? lastPositions : pack.positions, cosine, sine);
+    const turnedKey = rotary(key, pack.positions, cosine, sine);
+    const queries = partitionRows(byHead(turnedQuery), queryMap.places, queryMap.indices);
+    const { places, indices } = pack.keys;
+    const keys = partitionRows(byHead(turnedKey), places, indices);
+    const values = partitionRows(byHead(value), places, indices);
+    const own = {
+      query: ofRows(queries.at(-1)!, sharing * rowTime),
+      key: ofRows(keys.at(-1)!, rowTime),
+      value: ofRows(values.at(-1)!, rowTime),
+    };
+    const parts: Tensor[] = [];
+    if (promptTime === 0) parts.push(attention(own.query, own.key, own.value, rowMask));
+    else {
+      const promptKey = ofPrompts(keys[0]!, promptTime);
+      const promptValue = ofPrompts(values[0]!, promptTime);
+      if (!isLast) {
+        const promptQuery = ofPrompts(queries[0]!, sharing * promptTime);
+        parts.push(attention(promptQuery, promptKey, promptValue, promptCausal));
+      }
+      const { promptMask } = pack;
+      parts.push(sharedAttention({ ...own, promptKey, promptValue, promptMask, mask: rowMask }));
+    }
+    const joined = assembleRows(parts.map(byHead), queryMap.places, queryMap.indices);
+    return reshape(joined, [-1, config.heads * headSize]);
   };
-  const embedded = gatherRows(parameters.embedding, reshape(tokens, [batch * time]));
-  return blocks(parameters, embedded, config, attend);
+  const embedded = gatherRows(parameters.embedding, pack.tokens);
+  return blocks(parameters, embedded, config, attend, tail);
 }
 
 /** Logits [rows, vocabulary] of hidden states [rows, width]. */

@@ -49,7 +49,6 @@ import {
   rotary,
   scatterAddRows,
   scatterLast,
-  selectRows,
   sigmoid,
   sign,
   silu,
@@ -70,6 +69,9 @@ import {
   type Shape,
   type Tensor,
   attention,
+  assembleRows,
+  partitionRows,
+  sharedAttention,
 } from "./index.ts";
 
 /** Values of one input: floats are differentiated, int32 ones are not. */
@@ -479,10 +481,28 @@ const cases: readonly Case[] = [
   ...[4, 512, 513].map(gatherCase),
   ...[4, 512, 513].map(scatterCase),
   {
-    name: "selectRows",
-    sources: [uniform([5, 3]), ints([2], 3, 0), ints([5], 1, 2, 2, 0, 2)],
-    build: selectRows,
-    plain: (table) => [...table.slice(9, 12), ...table.slice(0, 3)],
+    name: "partitionRows",
+    sources: [
+      uniform([5, 3]),
+      ints([5], 1, 3, 4, 0, 2), // row 2 goes nowhere
+      ints([2], 3, 0),
+      ints([2], 4, 1),
+    ],
+    build: (table, places, first, second) =>
+      concat(partitionRows(table!, places!, [first!, second!]), 0),
+    plain: (table) => [3, 0, 4, 1].flatMap((row) => table.slice(row * 3, row * 3 + 3)),
+  },
+  {
+    name: "assembleRows",
+    sources: [
+      uniform([2, 3]),
+      uniform([2, 3]),
+      ints([5], 1, 3, 4, 0, 2),
+      ints([2], 3, 0),
+      ints([2], 4, 1),
+    ],
+    build: (a, b, places, first, second) => assembleRows([a!, b!], places!, [first!, second!]),
+    plain: (a, b) => [a.slice(3), b.slice(3), [0, 0, 0], a.slice(0, 3), b.slice(0, 3)].flat(),
   },
   {
     name: "takeLast",
@@ -554,6 +574,50 @@ const cases: readonly Case[] = [
     },
   },
   {
+    name: "sharedAttention",
+    // Two prompts of at most 2 tokens (the second has 1), one head, two rows of 3 tokens each.
+    sources: [
+      ...[1, 2, 3].map(() => uniform([4, 3, 4])),
+      uniform([2, 1, 2, 4]),
+      uniform([2, 1, 2, 4]),
+    ],
+    build: (query, key, value, promptKey, promptValue) =>
+      sharedAttention({
+        query: query!,
+        key: key!,
+        value: value!,
+        promptKey: promptKey!,
+        promptValue: promptValue!,
+        promptMask: constant([0, 0, 0, -1e9], [2, 1, 1, 2]),
+        mask: constant([0, -1e9, -1e9, 0, 0, -1e9, 0, 0, 0], [3, 3]),
+      }),
+    plain: (query, key, value, promptKey, promptValue) => {
+      const vector = (x: readonly number[], at: number): readonly number[] =>
+        x.slice(at * 4, at * 4 + 4);
+      return [0, 1, 2, 3].flatMap((row) =>
+        [0, 1, 2].flatMap((time) => {
+          const group = Math.floor(row / 2);
+          const prompt = (group === 0 ? [0, 1] : [0]).map((at) => group * 2 + at);
+          const own = [0, 1, 2].slice(0, time + 1).map((at) => row * 3 + at);
+          const keys = [
+            ...prompt.map((at) => vector(promptKey!, at)),
+            ...own.map((at) => vector(key!, at)),
+          ];
+          const values = [
+            ...prompt.map((at) => vector(promptValue!, at)),
+            ...own.map((at) => vector(value!, at)),
+          ];
+          const weights = plainSoftmax(
+            keys.map((one) => dot(vector(query!, row * 3 + time), one) / 2),
+          );
+          return [0, 1, 2, 3].map((at) =>
+            total(values.map((one, index) => weights[index]! * one[at]!)),
+          );
+        }),
+      );
+    },
+  },
+  {
     name: "swiglu",
     sources: [uniform([3, 4], -4, 4), uniform([3, 4])],
     build: swiglu,
@@ -583,13 +647,14 @@ const cases: readonly Case[] = [
   })),
   {
     name: "rotary",
-    sources: [uniform([2, 3, 8])],
-    build: (x) => rotary(x, constant(waveCos.data, [5, 2]), constant(waveSin.data, [5, 2])),
-    plain: (x) =>
-      fill([2, 3, 2, 4], ([batch, time, head, index]) => {
-        const at = (half: number) =>
-          x[((batch! * 3 + time!) * 2 + head!) * 4 + half * 2 + (index! % 2)]!;
-        const [c, s] = [waveCos, waveSin].map(({ data }) => data[time! * 2 + (index! % 2)]!);
+    sources: [uniform([6, 8]), ints([6], 0, 1, 4, 2, 0, 1)],
+    build: (x, positions) =>
+      rotary(x, positions, constant(waveCos.data, [5, 2]), constant(waveSin.data, [5, 2])),
+    plain: (x, positions) =>
+      fill([6, 2, 4], ([token, head, index]) => {
+        const at = (half: number) => x[(token! * 2 + head!) * 4 + half * 2 + (index! % 2)]!;
+        const row = positions[token!]! * 2 + (index! % 2);
+        const [c, s] = [waveCos, waveSin].map(({ data }) => data[row]!);
         return index! < 2 ? at(0) * c! - at(1) * s! : at(0) * s! + at(1) * c!;
       }),
   },

@@ -11,6 +11,9 @@ import {
   constant,
   exp,
   gatherRows,
+  assembleRows,
+  partitionRows,
+  sharedAttention,
   input,
   matmul,
   max,
@@ -88,8 +91,36 @@ const wrong: readonly (readonly [string, () => Tensor, readonly string[]])[] = [
     ["float32[2, 3, 4] and float32[2, 5, 4]"],
   ],
   ["rmsNorm", () => rmsNorm(x(2, 3), x(2), 1e-6), ["float32[2, 3] and float32[2]"]],
-  ["rotary", () => rotary(x(2, 3, 8), x(2, 2), x(2, 2)), ["float32[2, 3, 8] and float32[2, 2]"]],
-  ["rotary", () => rotary(x(2, 3, 6), x(3, 2), x(3, 2)), ["float32[2, 3, 6] and float32[3, 2]"]],
+  [
+    "rotary",
+    () => rotary(x(6, 8), typed("int32", 5), x(3, 2), x(3, 2)),
+    ["float32[6, 8] and int32[5] and float32[3, 2]"],
+  ],
+  ["rotary", () => rotary(x(6, 6), typed("int32", 6), x(3, 2), x(3, 2)), ["float32[6, 6]"]],
+  [
+    "partitionRows",
+    () => partitionRows(x(4, 2), typed("int32", 3), [typed("int32", 2)])[0]!,
+    ["float32[4, 2] and int32[3] and int32[2]"],
+  ],
+  [
+    "assembleRows",
+    () => assembleRows([x(2, 3)], typed("int32", 4), [typed("int32", 3)]),
+    ["int32[4] and float32[2, 3] and int32[3]"],
+  ],
+  [
+    "sharedAttention",
+    () =>
+      sharedAttention({
+        query: x(4, 3, 8),
+        key: x(4, 3, 8),
+        value: x(4, 3, 8),
+        promptKey: x(3, 1, 5, 8),
+        promptValue: x(3, 1, 5, 8),
+        promptMask: x(3, 1, 1, 5),
+        mask: x(3, 3),
+      }),
+    ["float32[4, 3, 8]", "float32[3, 1, 5, 8]"],
+  ],
   ["constant", () => constant([1, 2, 3], [2, 2]), ["expected 4 values", "float32[2, 2]", "got 3"]],
   [
     "cachedAttention",

@@ -10,7 +10,8 @@ import {
   type Shape,
   type Tensor,
 } from "../tensor.ts";
-import { pad } from "./shape.ts";
+import { broadcastTo } from "./elementwise.ts";
+import { constant } from "./leaf.ts";
 
 const gatherRowsOperator: Operator = {
   name: "gatherRows",
@@ -147,36 +148,88 @@ export function scatterLast(indices: Tensor, updates: Tensor, shape: Shape): Ten
   return apply(scatterLastOperator, [indices, updates], { shape })[0]!;
 }
 
-const selectRowsOperator: Operator = {
-  name: "selectRows",
-  type: ([table, indices, places]) => {
+const partitionRowsOperator: Operator = {
+  name: "partitionRows",
+  type: ([table, places, ...parts]) => {
     const fits =
-      indices!.dtype === "int32" &&
-      places!.dtype === "int32" &&
-      indices!.shape.length === 1 &&
-      sameShape(places!.shape, table!.shape.slice(0, 1));
+      table!.shape.length === 2 &&
+      sameShape(places!.shape, table!.shape.slice(0, 1)) &&
+      [places!, ...parts].every(({ dtype, shape }) => dtype === "int32" && shape.length === 1);
     if (!fits) {
-      throw shapeError("selectRows", "a table, int32 indices [selected] and int32 places [rows]", [
+      throw shapeError("partitionRows", "a table [rows, width], int32 places [rows] and indices", [
         table!,
-        indices!,
         places!,
+        ...parts,
       ]);
     }
-    return [{ shape: [indices!.shape[0]!, ...table!.shape.slice(1)], dtype: table!.dtype }];
+    return parts.map(({ shape }) => ({
+      shape: [shape[0]!, table!.shape[1]!],
+      dtype: table!.dtype,
+    }));
   },
-  lower: (emit, _node, inputs) =>
-    emit.node("Gather", [inputs[0]!, inputs[1]!], { axis: { int: 0 } }),
+  lower: (emit, _node, [table, , ...parts]) =>
+    parts.map((indices) => emit.node("Gather", [table!, indices], { axis: { int: 0 } })[0]!),
+  gradient: (upstream, node) => {
+    const [table, places, ...indices] = node.inputs;
+    const parts = upstream.map(
+      (dy, index) => dy ?? broadcastTo(constant(0), [indices[index]!.shape[0]!, table!.shape[1]!]),
+    );
+    return [assembleRows(parts, places!, indices), undefined, ...indices.map(() => undefined)];
+  },
+};
+
+const assembleRowsOperator: Operator = {
+  name: "assembleRows",
+  type: ([places, ...rest]) => {
+    const parts = rest.slice(0, rest.length / 2);
+    const indices = rest.slice(rest.length / 2);
+    const width = parts[0]!.shape[1]!;
+    const fits =
+      parts.every(({ shape }) => shape.length === 2 && shape[1] === width) &&
+      indices.every(({ shape }, at) => sameShape(shape, parts[at]!.shape.slice(0, 1))) &&
+      [places!, ...indices].every(({ dtype, shape }) => dtype === "int32" && shape.length === 1);
+    if (!fits) {
+      throw shapeError("assembleRows", "parts [rows, width], int32 indices of each, places", [
+        places!,
+        ...rest,
+      ]);
+    }
+    return [{ shape: [places!.shape[0]!, width], dtype: parts[0]!.dtype }];
+  },
+  lower: (emit, node, [places, ...rest]) => {
+    const parts = rest.slice(0, rest.length / 2);
+    const width = node.inputs[1]!.shape[1]!;
+    const nowhere = emit.float32(new Float32Array(width), [1, width]);
+    const [whole] = emit.node("Concat", [...parts, nowhere], { axis: { int: 0 } });
+    return emit.node("Gather", [whole!, places!], { axis: { int: 0 } });
+  },
   gradient: ([dy], node) => {
-    const padded = pad(dy!, 0, 0, 1); // one row of zeros at the end
-    return [gatherRows(padded, node.inputs[2]!), undefined, undefined];
+    const [places, ...rest] = node.inputs;
+    const indices = rest.slice(rest.length / 2);
+    return [undefined, ...partitionRows(dy!, places!, indices), ...indices.map(() => undefined)];
   },
 };
 
 /**
- * Rows of `table` [rows, width] at different `indices` [selected]; `places` [rows] says where each row went, and `selected`
- * where it went nowhere. Equal indices are allowed only where the result gets no gradient (padding).
- * The gradient is again a selection, many times faster than adding rows one after the other.
+ * Rows of `table` [rows, width] laid out anew: one result [indices, width] for each of `indices`. `places` [rows] says where in
+ * the results, one after the other, each row went, and their total length where it went nowhere.
+ *
+ * Every row that gets a gradient stands in exactly one place, so the gradient is again a selection (`assembleRows`), many
+ * times faster than adding rows one after the other. Other indices fill padding, which must get no gradient.
  */
-export function selectRows(table: Tensor, indices: Tensor, places: Tensor): Tensor {
-  return apply(selectRowsOperator, [table, indices, places])[0]!;
+export function partitionRows(
+  table: Tensor,
+  places: Tensor,
+  indices: readonly Tensor[],
+): readonly Tensor[] {
+  return apply(partitionRowsOperator, [table, places, ...indices]);
+}
+
+/** The way back: rows of `parts` at `places` [rows], zeros where a place is their total length. Arguments as in `partitionRows`. */
+export function assembleRows(
+  parts: readonly Tensor[],
+  places: Tensor,
+  indices: readonly Tensor[],
+): Tensor {
+  return apply(assembleRowsOperator, [places, ...parts, ...indices])[0]!;
 }

@@ -112,37 +112,46 @@ export function swiglu(gate: Tensor, up: Tensor): Tensor {
 
 const rotaryOperator: Operator = {
   name: "rotary",
-  type: ([x, cosine, sine]) => {
-    const [, time, width] = x!.shape;
+  type: ([x, positions, cosine, sine]) => {
+    const [tokens, width] = x!.shape;
     const fits =
-      x!.shape.length === 3 &&
+      x!.shape.length === 2 &&
+      positions!.dtype === "int32" &&
+      sameShape(positions!.shape, [tokens!]) &&
       sameShape(cosine!.shape, sine!.shape) &&
-      cosine!.shape[0]! >= time! &&
       width! % (2 * cosine!.shape[1]!) === 0;
     if (!fits)
-      throw shapeError("rotary", "x [batch, time, heads * 2n] and tables [at least time, n]", [
-        x!,
-        cosine!,
-      ]);
+      throw shapeError(
+        "rotary",
+        "x [tokens, heads * 2n], int32 positions [tokens] and tables [positions, n]",
+        [x!, positions!, cosine!],
+      );
     return [x!];
   },
-  lower: (emit, _node, [x, cosine, sine]) =>
-    emit.node(
+  lower: (emit, node, [x, positions, cosine, sine]) => {
+    const shape = node.inputs[0]!.shape;
+    // A batch of sequences of one token: a sequence may not be longer than the tables.
+    const [rows] = emit.node("Reshape", [x!, emit.int64([shape[0]!, 1, shape[1]!])]);
+    const [wide] = emit.node("Cast", [positions!], { to: { int: 7 } });
+    const [ids] = emit.node("Reshape", [wide!, emit.int64([-1, 1])]);
+    const [turned] = emit.node(
       "RotaryEmbedding",
-      [x!, emit.int64([0]), cosine!, sine!],
+      [rows!, ids!, cosine!, sine!],
       {},
       { domain: "com.microsoft" },
-    ),
+    );
+    return emit.node("Reshape", [turned!, emit.int64(shape)]);
+  },
   gradient: ([dy], node) => {
-    const [, cosine, sine] = node.inputs;
-    return [rotary(dy!, cosine!, neg(sine!)), undefined, undefined];
+    const [, positions, cosine, sine] = node.inputs;
+    return [rotary(dy!, positions!, cosine!, neg(sine!)), undefined, undefined, undefined];
   },
 };
 
 /**
- * Rotary positions 0, 1, … along time, halves split (Su et al., arXiv:2104.09864, in the layout of Llama and Qwen).
- * x [batch, time, heads · headSize], tables [positions, headSize / 2].
+ * Rotary positions, halves split (Su et al., arXiv:2104.09864, in the layout of Llama and Qwen).
+ * x [tokens, heads · headSize], the position of each token int32 [tokens], tables [positions, headSize / 2].
  */
-export function rotary(x: Tensor, cosine: Tensor, sine: Tensor): Tensor {
-  return apply(rotaryOperator, [x, cosine, sine])[0]!;
+export function rotary(x: Tensor, positions: Tensor, cosine: Tensor, sine: Tensor): Tensor {
+  return apply(rotaryOperator, [x, positions, cosine, sine])[0]!;
 }
