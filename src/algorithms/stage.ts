@@ -26,6 +26,11 @@ export interface StageContext<Item, Config> {
 }
 
 export const optimiserSettings = z.object({
+  method: z
+    .enum(["adamw", "muon"])
+    .default("adamw")
+    .describe("muon: hidden matrices by orthogonal momentum, the rest by AdamW"),
+  momentum: z.number().min(0).lt(1).default(0.95).describe("Muon: decay of the momentum"),
   learningRate: z.number().positive().describe("peak learning rate"),
   schedule: z
     .enum(["constant", "linear", "cosine"])

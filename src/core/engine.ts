@@ -77,8 +77,12 @@ export interface AccumulateResult {
   readonly entropy: readonly Float32Array[];
 }
 
-/** AdamW with decoupled weight decay. */
+/** AdamW with decoupled weight decay, or Muon for hidden matrices beside it. */
 export interface StepOptions {
+  /** Default "adamw". */
+  readonly method?: "adamw" | "muon";
+  /** Muon: decay of the momentum; default 0.95. */
+  readonly momentum?: number;
   readonly learningRate: number;
   readonly beta1: number;
   readonly beta2: number;

@@ -525,6 +525,103 @@ describe("save and load", () => {
   });
 });
 
+describe("adapters", () => {
+  let root: string;
+  beforeAll(() => (root = mkdtempSync(join(tmpdir(), "alidade-lora-"))));
+  afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+  const lora = { rank: 3, alpha: 6, targets: ["q_proj", "v_proj", "o_proj", "down_proj"] } as const;
+  const adapted = (): LocalEngine => {
+    const engine = new LocalEngine({ ...small, lora });
+    engines.push(engine);
+    const base = lively();
+    for (const name of base.parameterNames) engine.parameter(name).set(base.parameter(name));
+    for (const name of engine.parameterNames) {
+      const values = engine.parameter(name);
+      values.set(livelyValues(name, values.length));
+    }
+    return engine;
+  };
+
+  it("are what is trained, and compute what the merged weights compute", async () => {
+    const engine = adapted();
+    const names = new Set(engine.parameterNames.map((name) => name.replace(/.*proj\./, "")));
+    expect(names).toEqual(new Set(["lora_A.weight", "lora_B.weight"]));
+    expect(engine.parameterNames.length).toBe(2 * 4 * small.layers);
+    const directory = mkdtempSync(join(root, "merged-"));
+    await engine.saveModel(directory);
+    const merged = new LocalEngine(small);
+    engines.push(merged);
+    await merged.loadWeights(directory);
+    const list = ragged();
+    const [ours, theirs] = [
+      await engine.accumulate(list, crossEntropy),
+      await merged.accumulate(list, crossEntropy),
+    ];
+    expect(ours.loss).toBeCloseTo(theirs.loss, 5);
+    const options = { group: 2, maxTokens: 6, temperature: 0, stop: [] };
+    const random = () => randomStream(1);
+    const prompts = list.map(({ tokens }) => tokens);
+    const samples = await engine.sample(prompts, { ...options, random });
+    expect(samples).toEqual(
+      (await merged.sample(prompts, { ...options, random })).map((group) =>
+        group.map((one) => ({ ...one, logProbs: expect.anything() as Float32Array })),
+      ),
+    );
+    // dA = s Bᵀ dW and dB = s dW Aᵀ, with dW the gradient of the merged weight.
+    const path = "model.layers.1.self_attn.v_proj";
+    const [a, b] = ["A", "B"].map((half) => engine.parameter(`${path}.lora_${half}.weight`));
+    const slope = merged.gradient(`${path}.weight`);
+    const rows = b!.length / 3;
+    for (let rank = 0; rank < 3; rank++) {
+      for (let column = 0; column < small.width; column++) {
+        let sum = 0;
+        for (let row = 0; row < rows; row++)
+          sum += 2 * b![row * 3 + rank]! * slope[row * small.width + column]!;
+        const got = engine.gradient(`${path}.lora_A.weight`)[rank * small.width + column]!;
+        expect(Math.abs(got - sum)).toBeLessThan(1e-5);
+      }
+      for (let row = 0; row < rows; row++) {
+        let sum = 0;
+        for (let column = 0; column < small.width; column++)
+          sum += 2 * slope[row * small.width + column]! * a![rank * small.width + column]!;
+        expect(
+          Math.abs(engine.gradient(`${path}.lora_B.weight`)[row * 3 + rank]! - sum),
+        ).toBeLessThan(1e-5);
+      }
+    }
+  });
+
+  it("start as nothing, leave the base alone, and continue bit for bit", async () => {
+    const engine = new LocalEngine({ ...small, lora });
+    engines.push(engine);
+    engine.initialise(randomStream(3));
+    await engine.freezeReference();
+    const base = Float32Array.from(engine.parameter("model.layers.0.self_attn.q_proj.weight"));
+    const list = ragged();
+    const start = await engine.logProbs(list, { policy: "current", temperature: 1 });
+    const step = async (one: LocalEngine): Promise<number> => {
+      const { loss } = await one.accumulate(list, crossEntropy);
+      await one.step(adam);
+      return loss;
+    };
+    await step(engine);
+    const directory = mkdtempSync(join(root, "save-"));
+    await engine.save(directory);
+    const losses = [await step(engine), await step(engine)];
+    expect(losses[1]!).toBeLessThan(losses[0]!);
+    expect(isSame(engine.parameter("model.layers.0.self_attn.q_proj.weight"), base)).toBe(true);
+    const reference = await engine.logProbs(list, { policy: "reference", temperature: 1 });
+    reference.forEach((row, index) => expect(isSame(row, start[index]!)).toBe(true));
+
+    const other = new LocalEngine({ ...small, lora });
+    engines.push(other);
+    other.initialise(randomStream(3));
+    await other.load(directory);
+    expect([await step(other), await step(other)]).toEqual(losses);
+  });
+});
+
 describe("wrong use", () => {
   const engine = lively();
   const row = (...tokens: number[]) => ({ tokens: Int32Array.from(tokens), promptLength: 1 });

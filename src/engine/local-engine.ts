@@ -21,23 +21,27 @@ import type { Random } from "../core/random.ts";
 import { completionLength, tokenWeights } from "../losses/weights.ts";
 import { tokenDistribution, tokenLoss, type TokenDistribution } from "../losses/token-loss.ts";
 import {
+  adapterName,
   decoderHidden,
   decoderLogits,
   decoderParameters,
   type DecoderConfig,
   type DecoderParameters,
+  type LoraConfig,
 } from "../models/decoder.ts";
 import { readModel, writeModel } from "../models/hugging-face.ts";
 import { fillPack, packExtents, packInputs, type PackShape } from "../models/packing.ts";
-import { AdamW } from "../nn/adamw.ts";
-import { mapTree, ParameterLayout } from "../nn/parameters.ts";
+import { Optimiser } from "../nn/optimiser.ts";
+import { leaves, mapTree, ParameterLayout, type ParameterSpec } from "../nn/parameters.ts";
 import { readSafetensors, writeSafetensors } from "../nn/safetensors.ts";
 import {
+  add,
   addInto,
   allocate,
   compile,
   gradients,
   input,
+  matmul,
   mul,
   sum,
   type Binding,
@@ -70,15 +74,20 @@ const positionSchema = z.object({ steps: z.int().nonnegative(), reference: z.boo
 export class LocalEngine implements Engine {
   readonly config: DecoderConfig;
   readonly parameterCount: number;
+  /** What is trained: all parameters, or the adapters alone. */
   readonly #layout: ParameterLayout;
-  readonly #symbols: DecoderParameters<Tensor>;
   readonly #weights: Float32Array;
+  /** What an adapter leaves as it is. */
+  readonly #frozen:
+    | { readonly layout: ParameterLayout; readonly weights: Float32Array }
+    | undefined;
+  readonly #symbols: DecoderParameters<Tensor>;
   readonly #gradient: Float32Array;
   readonly #options: LocalEngineOptions;
   readonly #microBatchTokens: number;
   readonly #sampler: Sampler;
   readonly #bindings = new Map<string, Binding>();
-  readonly #optimiser: AdamW;
+  readonly #optimiser: Optimiser;
   #reference: Float32Array | undefined;
 
   constructor(config: DecoderConfig, options: Partial<LocalEngineOptions> = {}) {
@@ -86,16 +95,23 @@ export class LocalEngine implements Engine {
     this.#options = { ...defaultEngineOptions, ...options };
     this.#microBatchTokens = this.#options.microBatchTokens ?? cachedTokens(config);
     const specs = decoderParameters(config);
-    this.#layout = new ParameterLayout(specs);
-    this.parameterCount = this.#layout.count;
-    this.#symbols = mapTree(specs, (spec) => input(spec.name, spec.shape));
+    const [adapters, base] = [true, false].map((isAdapter) =>
+      leaves(specs).filter(({ name }) => name.includes(".lora_") === isAdapter),
+    ) as [ParameterSpec[], ParameterSpec[]];
+    this.#layout = new ParameterLayout(adapters.length > 0 ? adapters : base);
     this.#weights = this.#layout.allocate();
+    if (adapters.length > 0) {
+      const layout = new ParameterLayout(base);
+      this.#frozen = { layout, weights: layout.allocate() };
+    }
+    this.parameterCount = this.#layout.count + (this.#frozen?.layout.count ?? 0);
+    this.#symbols = mapTree(specs, (spec) => input(spec.name, spec.shape));
     this.#gradient = this.#layout.allocate();
-    this.#optimiser = new AdamW(this.#layout, this.#weights, this.#gradient);
+    this.#optimiser = new Optimiser(this.#layout, this.#weights, this.#gradient);
     this.#sampler = new Sampler({
       config,
       symbols: this.#symbols,
-      weights: this.#layout.views(this.#weights),
+      weights: this.#views(this.#weights),
       maxRows: this.#options.maxSampleRows,
       compile: (graph, name, inPlace) => this.#compile(graph, name, inPlace),
     });
@@ -112,6 +128,7 @@ export class LocalEngine implements Engine {
   /** Fresh weights; the optimiser and the reference start over. */
   initialise(random: Random): void {
     this.#layout.initialise(this.#weights, random);
+    this.#frozen?.layout.initialise(this.#frozen.weights, random);
     this.#optimiser.reset();
     this.#dropReference();
   }
@@ -122,7 +139,9 @@ export class LocalEngine implements Engine {
 
   /** A parameter's values by its name in a checkpoint; no copy. */
   parameter(name: string): Float32Array {
-    return this.#layout.view(this.#weights, name);
+    if (this.#layout.has(name)) return this.#layout.view(this.#weights, name);
+    const { layout, weights } = this.#frozen ?? { layout: this.#layout, weights: this.#weights };
+    return layout.view(weights, name);
   }
 
   /** The accumulated gradient of a parameter; no copy. */
@@ -130,8 +149,17 @@ export class LocalEngine implements Engine {
     return this.#layout.view(this.#gradient, name);
   }
 
+  /** Parameters that are trained. */
   get parameterNames(): readonly string[] {
     return this.#layout.specs.map(({ name }) => name);
+  }
+
+  /** Every parameter of the model by name, trained ones from this block. */
+  #views(trained: Float32Array): Record<string, Float32Array> {
+    return {
+      ...this.#frozen?.layout.views(this.#frozen.weights),
+      ...this.#layout.views(trained),
+    };
   }
 
   async sample(prompts: readonly TokenIds[], options: SampleOptions): Promise<Completion[][]> {
@@ -185,9 +213,10 @@ export class LocalEngine implements Engine {
 
   async save(directory: string): Promise<void> {
     const optimiser = this.#optimiser;
-    await this.saveModel(directory);
+    if (this.#frozen === undefined) await this.saveModel(directory);
     const flat = (data: Float32Array) => ({ shape: [data.length], data });
     await writeSafetensors(join(directory, "training.safetensors"), {
+      ...(this.#frozen && { adapters: flat(this.#weights) }),
       first: flat(optimiser.first),
       second: flat(optimiser.second),
       ...(this.#reference && { reference: flat(this.#reference) }),
@@ -197,11 +226,29 @@ export class LocalEngine implements Engine {
   }
 
   async saveModel(directory: string): Promise<void> {
-    await writeModel(directory, this.config, this.#layout.views(this.#weights));
+    const { lora: _adapters, ...config } = this.config;
+    await writeModel(directory, config, this.#mergedViews());
+  }
+
+  /** The parameters of a model without adapters: W + alpha / rank · B A where there is one. */
+  #mergedViews(): Record<string, Float32Array> {
+    const views = this.#views(this.#weights);
+    const { lora } = this.config;
+    if (lora === undefined) return views;
+    const shapes = new Map(this.#frozen!.layout.specs.map(({ name, shape }) => [name, shape]));
+    const merged = Object.entries(views).flatMap(([name, weight]) => {
+      if (name.includes(".lora_")) return [];
+      const path = name.replace(/\.weight$/, "");
+      const [a, b] = [views[adapterName(path, "A")], views[adapterName(path, "B")]];
+      if (a === undefined || b === undefined) return [[name, weight] as const];
+      const [rows, columns] = shapes.get(name) as [number, number];
+      return [[name, mergeAdapter(weight, a, b, [rows, columns], lora)] as const];
+    });
+    return Object.fromEntries(merged);
   }
 
   async load(directory: string): Promise<void> {
-    await this.loadWeights(directory);
+    if (this.#frozen === undefined) await this.loadWeights(directory);
     const position = await readPosition(join(directory, "engine.json"));
     const path = join(directory, "training.safetensors");
     const state = await readSafetensors(path);
@@ -217,6 +264,7 @@ export class LocalEngine implements Engine {
       target.set(data);
     };
     this.#optimiser.reset();
+    if (this.#frozen !== undefined) restore("adapters", this.#weights);
     restore("first", this.#optimiser.first);
     restore("second", this.#optimiser.second);
     this.#optimiser.steps = position.steps;
@@ -226,10 +274,11 @@ export class LocalEngine implements Engine {
     } else this.#dropReference();
   }
 
-  /** Weights alone, from a folder in the Hugging Face layout. */
+  /** Weights alone, from a folder in the Hugging Face layout; adapters stay as they are. */
   async loadWeights(directory: string): Promise<void> {
     const { weights } = await readModel(directory);
-    for (const { name, shape } of this.#layout.specs) {
+    const { specs } = this.#frozen?.layout ?? this.#layout;
+    for (const { name, shape } of specs) {
       const found = weights.get(name);
       if (found === undefined || found.shape.join() !== shape.join()) {
         throw new DataError({
@@ -238,7 +287,7 @@ export class LocalEngine implements Engine {
           got: found === undefined ? "none" : `[${found.shape.join(", ")}]`,
         });
       }
-      this.#layout.view(this.#weights, name).set(found.data);
+      this.parameter(name).set(found.data);
       weights.delete(name);
     }
     // Files of tied models may hold the embedding a second time, old ones a table of the rotary positions.
@@ -382,7 +431,7 @@ export class LocalEngine implements Engine {
     return this.#bound(key, () => {
       const { logProbs } = this.#distribution(shape, temperature);
       return this.#compile({ logProbs }, key).bind({
-        ...this.#layout.views(weights),
+        ...this.#views(weights),
         ...this.#tokenMemory(shape),
       });
     });
@@ -410,7 +459,7 @@ export class LocalEngine implements Engine {
         inPlace[`new gradient ${name}`] = `gradient ${name}`;
       });
       return this.#compile(outputs, key, inPlace).bind({
-        ...this.#layout.views(this.#weights),
+        ...this.#views(this.#weights),
         ...this.#layout.views(this.#gradient, "gradient "),
         ...this.#tokenMemory(shape),
         weights: allocate("float32", [scored]),
@@ -418,6 +467,23 @@ export class LocalEngine implements Engine {
       });
     });
   }
+}
+
+/** W + alpha / rank · B A of one projection [rows, columns]. */
+function mergeAdapter(
+  weight: Float32Array,
+  a: Float32Array,
+  b: Float32Array,
+  [rows, columns]: readonly [number, number],
+  { alpha, rank }: LoraConfig,
+): Float32Array {
+  const product = matmul(input("b", [rows, rank]), input("a", [rank, columns]), {
+    scale: alpha / rank,
+  });
+  using program = compile({ merged: add(input("weight", [rows, columns]), product) });
+  const binding = program.bind({ weight, a, b });
+  binding.runNow();
+  return binding.floats("merged");
 }
 
 /** Which step the optimiser is at, and whether there is a reference policy. */

@@ -39,11 +39,33 @@ export interface DecoderConfig {
   readonly qkvBias: boolean;
   readonly qkNorm: boolean;
   readonly tiedEmbeddings: boolean;
+  /** Low-rank adapters, the only parameters that are then trained. */
+  readonly lora?: LoraConfig;
+}
+
+/** Projections that an adapter may sit on, by their names in a checkpoint. */
+export const loraTargets = [
+  "q_proj",
+  "k_proj",
+  "v_proj",
+  "o_proj",
+  "gate_proj",
+  "up_proj",
+  "down_proj",
+] as const;
+
+/** W x becomes W x + alpha / rank · B A x. Paper: LoRA, arXiv:2106.09685, section 4.1. */
+export interface LoraConfig {
+  readonly rank: number;
+  readonly alpha: number;
+  readonly targets: readonly (typeof loraTargets)[number][];
 }
 
 interface Linear<Leaf> {
   readonly weight: Leaf;
   readonly bias?: Leaf;
+  /** Adapter: A [rank, in] and B [out, rank]. */
+  readonly lora?: { readonly a: Leaf; readonly b: Leaf };
 }
 
 interface DecoderLayer<Leaf> {
@@ -71,11 +93,18 @@ export interface DecoderParameters<Leaf> {
 export function decoderParameters(config: DecoderConfig): DecoderParameters<ParameterSpec> {
   const { width, hiddenWidth, heads, kvHeads, headSize, layers, vocabularySize } = config;
   const deviation = 0.02;
+  const table = (name: string): ParameterSpec => ({
+    name,
+    shape: [vocabularySize, width],
+    init: { deviation },
+    decay: true,
+  });
   const matrix = (name: string, rows: number, columns: number, scale = 1): ParameterSpec => ({
     name,
     shape: [rows, columns],
     init: { deviation: deviation * scale },
     decay: true,
+    hidden: true,
   });
   const vector = (name: string, length: number, init: "zeros" | "ones"): ParameterSpec => ({
     name,
@@ -86,40 +115,71 @@ export function decoderParameters(config: DecoderConfig): DecoderParameters<Para
   const residual = 1 / Math.sqrt(2 * layers);
   const layer = (index: number) => {
     const at = `model.layers.${index}`;
-    const projection = (name: string, rows: number) => ({
-      weight: matrix(`${at}.self_attn.${name}.weight`, rows, width),
-      ...(config.qkvBias && { bias: vector(`${at}.self_attn.${name}.bias`, rows, "zeros") }),
+    const projection = (path: string, rows: number, columns: number, scale = 1) => ({
+      weight: matrix(`${at}.${path}.weight`, rows, columns, scale),
+      ...adapter(`${at}.${path}`, rows, columns, config.lora),
+    });
+    const withBias = (path: string, rows: number) => ({
+      ...projection(path, rows, width),
+      ...(config.qkvBias && { bias: vector(`${at}.${path}.bias`, rows, "zeros") }),
     });
     return {
       attentionNorm: vector(`${at}.input_layernorm.weight`, width, "ones"),
-      query: projection("q_proj", heads * headSize),
-      key: projection("k_proj", kvHeads * headSize),
-      value: projection("v_proj", kvHeads * headSize),
-      output: {
-        weight: matrix(`${at}.self_attn.o_proj.weight`, width, heads * headSize, residual),
-      },
+      query: withBias("self_attn.q_proj", heads * headSize),
+      key: withBias("self_attn.k_proj", kvHeads * headSize),
+      value: withBias("self_attn.v_proj", kvHeads * headSize),
+      output: projection("self_attn.o_proj", width, heads * headSize, residual),
       ...(config.qkNorm && {
         queryNorm: vector(`${at}.self_attn.q_norm.weight`, headSize, "ones"),
         keyNorm: vector(`${at}.self_attn.k_norm.weight`, headSize, "ones"),
       }),
       mlpNorm: vector(`${at}.post_attention_layernorm.weight`, width, "ones"),
-      gate: { weight: matrix(`${at}.mlp.gate_proj.weight`, hiddenWidth, width) },
-      up: { weight: matrix(`${at}.mlp.up_proj.weight`, hiddenWidth, width) },
-      down: { weight: matrix(`${at}.mlp.down_proj.weight`, width, hiddenWidth, residual) },
+      gate: projection("mlp.gate_proj", hiddenWidth, width),
+      up: projection("mlp.up_proj", hiddenWidth, width),
+      down: projection("mlp.down_proj", width, hiddenWidth, residual),
     };
   };
   return {
-    embedding: matrix("model.embed_tokens.weight", vocabularySize, width),
+    embedding: table("model.embed_tokens.weight"),
     layers: Array.from({ length: layers }, (_, index) => layer(index)),
     norm: vector("model.norm.weight", width, "ones"),
-    ...(!config.tiedEmbeddings && { head: matrix("lm_head.weight", vocabularySize, width) }),
+    ...(!config.tiedEmbeddings && { head: table("lm_head.weight") }),
+  };
+}
+
+/** Name of an adapter's half, as PEFT has it but for its prefix. */
+export const adapterName = (path: string, half: "A" | "B"): string => `${path}.lora_${half}.weight`;
+
+/** A starts normal with the variance of PEFT's (1 / 3 in), B at zero: the adapter changes nothing yet. */
+function adapter(
+  path: string,
+  rows: number,
+  columns: number,
+  lora: LoraConfig | undefined,
+): { lora?: { a: ParameterSpec; b: ParameterSpec } } {
+  const isTarget = lora?.targets.some((target) => path.endsWith(`.${target}`)) === true;
+  if (!isTarget) return {};
+  const half = (
+    name: "A" | "B",
+    shape: readonly [number, number],
+    init: ParameterSpec["init"],
+  ): ParameterSpec => ({ name: adapterName(path, name), shape, init, decay: true });
+  return {
+    lora: {
+      a: half("A", [lora.rank, columns], { deviation: 1 / Math.sqrt(3 * columns) }),
+      b: half("B", [rows, lora.rank], "zeros"),
+    },
   };
 }
 
 /** x [rows, in] to [rows, out]. */
-function linear(x: Tensor, { weight, bias }: Linear<Tensor>): Tensor {
+function linear(x: Tensor, { weight, bias, lora }: Linear<Tensor>, config: DecoderConfig): Tensor {
   const y = matmul(x, weight, { transposeB: true });
-  return bias === undefined ? y : add(y, bias);
+  const whole = bias === undefined ? y : add(y, bias);
+  if (lora === undefined) return whole;
+  const { alpha, rank } = config.lora!;
+  const low = matmul(x, lora.a, { transposeB: true }); // [rows, rank]
+  return add(whole, matmul(low, lora.b, { transposeB: true, scale: alpha / rank }));
 }
 
 /** Attention of one layer over its projections [tokens, heads · headSize]; returns [tokens, heads · headSize]. */
@@ -147,16 +207,24 @@ function blocks(
       const kept = (all: Tensor): Tensor => (index === config.layers - 1 ? keep(all) : all);
       x = scope("attention", () => {
         const normed = rmsNorm(x, layer.attentionNorm, config.normEpsilon);
-        const query = normalisedHeads(linear(kept(normed), layer.query), layer.queryNorm, config);
-        const key = normalisedHeads(linear(normed, layer.key), layer.keyNorm, config);
-        const mixed = attend(index, query, key, linear(normed, layer.value));
-        return add(kept(x), linear(mixed, layer.output));
+        const query = normalisedHeads(
+          linear(kept(normed), layer.query, config),
+          layer.queryNorm,
+          config,
+        );
+        const key = normalisedHeads(linear(normed, layer.key, config), layer.keyNorm, config);
+        const mixed = attend(index, query, key, linear(normed, layer.value, config));
+        return add(kept(x), linear(mixed, layer.output, config));
       });
       x = scope("mlp", () => {
         const normed = rmsNorm(x, layer.mlpNorm, config.normEpsilon);
         return add(
           x,
-          linear(swiglu(linear(normed, layer.gate), linear(normed, layer.up)), layer.down),
+          linear(
+            swiglu(linear(normed, layer.gate, config), linear(normed, layer.up, config)),
+            layer.down,
+            config,
+          ),
         );
       });
     }),

@@ -13,6 +13,8 @@ export interface ParameterSpec {
   readonly init: { readonly deviation: number } | "zeros" | "ones";
   /** Whether weight decay applies: matrices yes; norms and biases no. */
   readonly decay: boolean;
+  /** A matrix between hidden layers, which Muon may update; it is decayed. */
+  readonly hidden?: true;
 }
 
 /** A nested plain object of specifications, and the same object with other leaves. */
@@ -48,12 +50,14 @@ interface Placed {
   readonly start: number;
 }
 
-/** Where each parameter lives in a flat block: decayed ones first, both parts padded to whole chunks. */
+/** Where each parameter lives in a flat block: hidden matrices, other decayed ones, the rest; each part padded to whole chunks. */
 export class ParameterLayout {
   readonly specs: readonly ParameterSpec[];
   readonly #places = new Map<string, Placed>();
   /** Elements of the block. */
   readonly length: number;
+  /** Elements before this index are hidden matrices. */
+  readonly hiddenLength: number;
   /** Elements before this index are decayed. */
   readonly decayedLength: number;
   /** Elements of a chunk, the piece that the optimiser works on at a time. */
@@ -66,8 +70,8 @@ export class ParameterLayout {
     this.count = this.specs.reduce((total, spec) => total + sizeOf(spec.shape), 0);
     this.chunk = chunkFor(this.count);
     let start = 0;
-    const place = (decay: boolean): number => {
-      for (const spec of this.specs.filter((candidate) => candidate.decay === decay)) {
+    const place = (belongs: (spec: ParameterSpec) => boolean): number => {
+      for (const spec of this.specs.filter(belongs)) {
         if (this.#places.has(spec.name))
           throw new EngineError(`parameters: two are named ${spec.name}`);
         this.#places.set(spec.name, { spec, start });
@@ -76,12 +80,17 @@ export class ParameterLayout {
       start = Math.ceil(start / this.chunk) * this.chunk;
       return start;
     };
-    this.decayedLength = place(true);
-    this.length = place(false);
+    this.hiddenLength = place(({ hidden }) => hidden === true);
+    this.decayedLength = place(({ hidden, decay }) => hidden !== true && decay);
+    this.length = place(({ hidden, decay }) => hidden !== true && !decay);
   }
 
   allocate(): Float32Array {
     return allocate("float32", [this.length]);
+  }
+
+  has(name: string): boolean {
+    return this.#places.has(name);
   }
 
   /** The part of a block that belongs to a parameter; no copy. */

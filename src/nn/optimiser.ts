@@ -1,4 +1,4 @@
-// AdamW on one flat block of parameters, in place.
+// The optimiser on one flat block of parameters, in place: AdamW, or Muon for the hidden matrices and AdamW for the rest.
 //
 //   m ← β1 m + (1 − β1) g      v ← β2 v + (1 − β2) g²
 //   p ← p − lr · (m / (1 − β1^t) / (sqrt(v / (1 − β2^t)) + ε) + λ p)
@@ -22,6 +22,7 @@ import {
   type Program,
   type Tensor,
 } from "../tensor/index.ts";
+import { Muon } from "./muon.ts";
 import type { ParameterLayout } from "./parameters.ts";
 
 const SCALARS = [
@@ -35,17 +36,22 @@ const SCALARS = [
 ] as const;
 
 interface Chunk {
+  readonly start: number;
   readonly update: Binding;
   readonly norm: Binding;
 }
 
-export class AdamW {
-  /** First and second moments, laid out like the parameters. */
+export class Optimiser {
+  /** First and second moments, laid out like the parameters; Muon keeps its momentum in the first. */
   readonly first: Float32Array;
   readonly second: Float32Array;
   /** Updates made so far. */
   steps = 0;
+  readonly #layout: ParameterLayout;
+  readonly #parameters: Float32Array;
   readonly #gradient: Float32Array;
+  /** Made when it is first asked for. */
+  #muon: Muon | undefined;
   readonly #chunks: Chunk[] = [];
   readonly #programs: Program[];
   /** One number each, shared by all chunks. */
@@ -57,6 +63,8 @@ export class AdamW {
   constructor(layout: ParameterLayout, parameters: Float32Array, gradient: Float32Array) {
     this.first = layout.allocate();
     this.second = layout.allocate();
+    this.#layout = layout;
+    this.#parameters = parameters;
     this.#gradient = gradient;
     const update = updateProgram(layout.chunk);
     const norm = normProgram(layout.chunk);
@@ -65,6 +73,7 @@ export class AdamW {
       const part = (block: Float32Array): Float32Array =>
         block.subarray(start, start + layout.chunk);
       this.#chunks.push({
+        start,
         update: update.bind({
           parameter: part(parameters),
           gradient: part(gradient),
@@ -89,7 +98,8 @@ export class AdamW {
   }
 
   /** One update, then the gradient is zero again. Returns the norm before clipping; a norm that is not finite throws and changes nothing. */
-  step({ learningRate, beta1, beta2, epsilon, weightDecay, clipNorm }: StepOptions): number {
+  step(options: StepOptions): number {
+    const { learningRate, beta1, beta2, epsilon, weightDecay, clipNorm } = options;
     const norm = this.gradientNorm();
     if (!Number.isFinite(norm)) {
       throw new EngineError({
@@ -102,14 +112,23 @@ export class AdamW {
     const set = (name: (typeof SCALARS)[number], value: number): void => {
       this.#scalars[name][0] = value;
     };
-    set("clip", norm > clipNorm ? clipNorm / norm : 1);
+    const clip = norm > clipNorm ? clipNorm / norm : 1;
+    set("clip", clip);
     set("rate", learningRate / (1 - beta1 ** this.steps));
     set("secondCorrection", 1 / Math.sqrt(1 - beta2 ** this.steps));
     set("decay", learningRate * weightDecay);
     set("firstRate", 1 - beta1);
     set("secondRate", 1 - beta2);
     set("epsilon", epsilon);
-    for (const { update } of this.#chunks) update.runNow();
+    const isMuon = options.method === "muon";
+    if (isMuon) {
+      this.#muon ??= new Muon(this.#layout, this.#parameters, this.#gradient, this.first);
+      const { momentum = 0.95 } = options;
+      this.#muon.step({ clip, rate: learningRate, decay: learningRate * weightDecay, momentum });
+    }
+    for (const { start, update } of this.#chunks) {
+      if (!isMuon || start >= this.#layout.hiddenLength) update.runNow();
+    }
     this.#gradient.fill(0);
     return norm;
   }
@@ -123,6 +142,7 @@ export class AdamW {
   }
 
   dispose(): void {
+    this.#muon?.dispose();
     for (const program of this.#programs) program.dispose();
   }
 }

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { StepOptions } from "../core/engine.ts";
 import { EngineError } from "../core/errors.ts";
 import { randomStream } from "../core/random.ts";
-import { AdamW } from "./adamw.ts";
+import { Optimiser } from "./optimiser.ts";
 import { ParameterLayout, type ParameterSpec } from "./parameters.ts";
 
 const options: StepOptions = {
@@ -76,7 +76,7 @@ function setUp() {
   const layout = new ParameterLayout(tree);
   const [parameters, gradient] = [layout.allocate(), layout.allocate()];
   layout.initialise(parameters, randomStream(1, "weights"));
-  const optimiser = new AdamW(layout, parameters, gradient);
+  const optimiser = new Optimiser(layout, parameters, gradient);
   const views = (block: Float32Array) => names.map((name) => layout.view(block, name));
   return { layout, parameters, gradient, optimiser, views };
 }
