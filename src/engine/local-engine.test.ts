@@ -560,11 +560,11 @@ describe("adapters", () => {
     ];
     expect(ours.loss).toBeCloseTo(theirs.loss, 5);
     const options = { group: 2, maxTokens: 6, temperature: 0, stop: [] };
-    const random = () => randomStream(1);
+    const stream = () => randomStream(1);
     const prompts = list.map(({ tokens }) => tokens);
-    const samples = await engine.sample(prompts, { ...options, random });
+    const samples = await engine.sample(prompts, { ...options, random: stream });
     expect(samples).toEqual(
-      (await merged.sample(prompts, { ...options, random })).map((group) =>
+      (await merged.sample(prompts, { ...options, random: stream })).map((group) =>
         group.map((one) => ({ ...one, logProbs: expect.anything() as Float32Array })),
       ),
     );

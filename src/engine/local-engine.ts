@@ -454,8 +454,11 @@ export class LocalEngine implements Engine {
         total,
         specs.map(({ name }) => parameters.get(name)!),
       );
-      specs.forEach(({ name, shape }, index) => {
-        outputs[`new gradient ${name}`] = addInto(input(`gradient ${name}`, shape), slopes[index]!);
+      specs.forEach(({ name, shape: extents }, index) => {
+        outputs[`new gradient ${name}`] = addInto(
+          input(`gradient ${name}`, extents),
+          slopes[index]!,
+        );
         inPlace[`new gradient ${name}`] = `gradient ${name}`;
       });
       return this.#compile(outputs, key, inPlace).bind({

@@ -489,7 +489,7 @@ const cases: readonly Case[] = [
       ints([2], 4, 1),
     ],
     build: (table, places, first, second) =>
-      concat(partitionRows(table!, places!, [first!, second!]), 0),
+      concat(partitionRows(table, places, [first, second]), 0),
     plain: (table) => [3, 0, 4, 1].flatMap((row) => table.slice(row * 3, row * 3 + 3)),
   },
   {
@@ -501,7 +501,7 @@ const cases: readonly Case[] = [
       ints([2], 3, 0),
       ints([2], 4, 1),
     ],
-    build: (a, b, places, first, second) => assembleRows([a!, b!], places!, [first!, second!]),
+    build: (a, b, places, first, second) => assembleRows([a, b], places, [first, second]),
     plain: (a, b) => [a.slice(3), b.slice(3), [0, 0, 0], a.slice(0, 3), b.slice(0, 3)].flat(),
   },
   {
@@ -583,11 +583,11 @@ const cases: readonly Case[] = [
     ],
     build: (query, key, value, promptKey, promptValue) =>
       sharedAttention({
-        query: query!,
-        key: key!,
-        value: value!,
-        promptKey: promptKey!,
-        promptValue: promptValue!,
+        query: query,
+        key: key,
+        value: value,
+        promptKey: promptKey,
+        promptValue: promptValue,
         promptMask: constant([0, 0, 0, -1e9], [2, 1, 1, 2]),
         mask: constant([0, -1e9, -1e9, 0, 0, -1e9, 0, 0, 0], [3, 3]),
       }),
@@ -600,15 +600,15 @@ const cases: readonly Case[] = [
           const prompt = (group === 0 ? [0, 1] : [0]).map((at) => group * 2 + at);
           const own = [0, 1, 2].slice(0, time + 1).map((at) => row * 3 + at);
           const keys = [
-            ...prompt.map((at) => vector(promptKey!, at)),
-            ...own.map((at) => vector(key!, at)),
+            ...prompt.map((at) => vector(promptKey, at)),
+            ...own.map((at) => vector(key, at)),
           ];
           const values = [
-            ...prompt.map((at) => vector(promptValue!, at)),
-            ...own.map((at) => vector(value!, at)),
+            ...prompt.map((at) => vector(promptValue, at)),
+            ...own.map((at) => vector(value, at)),
           ];
           const weights = plainSoftmax(
-            keys.map((one) => dot(vector(query!, row * 3 + time), one) / 2),
+            keys.map((one) => dot(vector(query, row * 3 + time), one) / 2),
           );
           return [0, 1, 2, 3].map((at) =>
             total(values.map((one, index) => weights[index]! * one[at]!)),

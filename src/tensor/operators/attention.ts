@@ -123,8 +123,8 @@ const sharedAttentionOperator: Operator = {
     const u = shaped(onOwn!, weights!.shape);
     const [fromPrompt] = emit.node("MatMul", [w, promptValue!]);
     const [fromOwn] = emit.node("MatMul", [u, value!]);
-    const [sum] = emit.node("Add", [shaped(fromPrompt!, output!.shape), fromOwn!]);
-    return [sum!, w, u];
+    const [both] = emit.node("Add", [shaped(fromPrompt!, output!.shape), fromOwn!]);
+    return [both!, w, u];
   },
   gradient: ([dy], node) => {
     const [query, key, value, promptKey, promptValue] = node.inputs;
