@@ -1,0 +1,81 @@
+// Rows of a Parquet file as the Hugging Face Hub holds them (Snappy or uncompressed). Opening reads the footer; a row
+// is read from the pages that hold it.
+
+import {
+  asyncBufferFromFile,
+  parquetMetadataAsync,
+  parquetReadObjects,
+  parquetSchema,
+} from "hyparquet";
+import type { AsyncBuffer, FileMetaData } from "hyparquet";
+import { DataError } from "../core/errors.ts";
+import type { RowColumns, RowFile } from "./rows.ts";
+
+const readable: ReadonlySet<string> = new Set(["UNCOMPRESSED", "SNAPPY"]);
+
+async function readFooter(path: string, file: AsyncBuffer): Promise<FileMetaData> {
+  try {
+    return await parquetMetadataAsync(file);
+  } catch (cause) {
+    throw new DataError({
+      where: path,
+      expected: "a Parquet file",
+      got: (cause as Error).message,
+      hint: `${file.byteLength} bytes; is the file cut off?`,
+      cause,
+    });
+  }
+}
+
+function checkCompression(
+  path: string,
+  { row_groups: groups }: FileMetaData,
+  wanted: string[],
+): void {
+  for (const { columns } of groups) {
+    for (const { meta_data: column } of columns) {
+      if (column === undefined || !wanted.includes(column.path_in_schema[0]!)) continue;
+      if (readable.has(column.codec)) continue;
+      const where = `${path}, column ${column.path_in_schema[0]}`;
+      throw new DataError({ where, expected: "compression SNAPPY or none", got: column.codec });
+    }
+  }
+}
+
+/** Opens a Parquet file; throws a DataError when it is cut off, empty, or lacks a required column. */
+export async function openParquet(path: string, columns: RowColumns): Promise<RowFile> {
+  const file = await asyncBufferFromFile(path);
+  const metadata = await readFooter(path, file);
+  const there = parquetSchema(metadata).children.map(({ element }) => element.name);
+  const missing = columns.required.find((name) => !there.includes(name));
+  if (missing !== undefined) {
+    const got = there.join(", ");
+    throw new DataError({ where: path, expected: `a column ${missing}`, got });
+  }
+  const wanted = there.filter((name) => [...columns.required, ...columns.optional].includes(name));
+  checkCompression(path, metadata, wanted);
+  const length = Number(metadata.num_rows);
+  if (length === 0) throw new DataError({ where: path, expected: "at least one row", got: "none" });
+  const place = (index: number): string => `${path}, row ${index}`;
+  return {
+    path,
+    length,
+    place,
+    read: async (index) => {
+      try {
+        const [row] = await parquetReadObjects({
+          file,
+          metadata,
+          columns: wanted,
+          rowStart: index,
+          rowEnd: index + 1,
+          useOffsetIndex: true,
+        });
+        return row!;
+      } catch (cause) {
+        const got = (cause as Error).message;
+        throw new DataError({ where: place(index), expected: "a readable row", got, cause });
+      }
+    },
+  };
+}
