@@ -52,6 +52,8 @@ export interface Task<Item, Config> {
   readonly accuracy: string;
   /** Strings that a tokenizer made for this task must keep whole. */
   tokens?(config: Config): readonly string[];
+  /** Strings that a published model's tokenizer gets as new tokens, in the order of their ids. */
+  addedTokens?(config: Config): readonly string[];
   make(random: Random, config: Config): Item;
   /** What the model is shown. */
   prompt(item: Item, config: Config): readonly Message[];

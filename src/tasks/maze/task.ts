@@ -177,6 +177,7 @@ export const mazeTask = defineTask<MazeItem, MazeConfig>({
     // Words of a full trace, so that a step costs a handful of tokens beside its maze.
     ...(config.trace === "full" ? ["Step ", ": Go ", ...directions, ...resetMessages] : []),
   ],
+  addedTokens: (config) => mazeTokens(config.size),
   make,
   prompt: (item, config) => [{ role: "user", content: promptOf(item, config) }],
   gold: (item, config, random) =>
