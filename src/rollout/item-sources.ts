@@ -42,7 +42,8 @@ function formatOf<Item, Config>(task: Task<Item, Config>, path: string): RowForm
 
 /**
  * Opens rows as items and reads the first one as a check.
- * @param view `gold`: with the whole gold output, to imitate; `answer`: question and right answer, to be scored.
+ * @param view `gold`: with the whole gold output, to imitate; `answer`: question and right answer, to be scored; `any`: with
+ *   what is there.
  * @throws DataError that names file, row and field.
  */
 export async function openItemRows<Item, Config>(
@@ -50,12 +51,12 @@ export async function openItemRows<Item, Config>(
   config: Config,
   path: string,
   split: "train" | "test",
-  view: "gold" | "answer",
+  view: "gold" | "answer" | "any",
 ): Promise<ItemRows<Item>> {
   const { fields, goldFields, optionalFields, optionalGoldFields, read } = formatOf(task, path);
-  const isGold = view === "gold";
-  const required = isGold ? [...fields, ...goldFields] : fields;
-  const optional = isGold ? [...optionalFields, ...optionalGoldFields] : optionalFields;
+  const required = view === "gold" ? [...fields, ...goldFields] : fields;
+  const optional =
+    view === "answer" ? optionalFields : [...optionalFields, ...goldFields, ...optionalGoldFields];
   const rows = await openRows(path, split, { required, optional });
   const items: ItemRows<Item> = {
     length: rows.length,
