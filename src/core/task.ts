@@ -32,6 +32,8 @@ export interface RowFormat<Item, Config> {
   readonly optionalGoldFields: readonly string[];
   /** The item of a row. Throws a DataError that begins with `where` (file and row) and names the field. */
   read(row: Readonly<Record<string, unknown>>, where: string, config: Config): Item;
+  /** A test item that brings no wording of its own, asked in the words of a training row. */
+  inWordsOf?(item: Item, example: Item, config: Config): Item;
   /** The row of an item, as a data set would publish it. */
   write(item: Item, config: Config, random: Random): Readonly<Record<string, unknown>>;
 }

@@ -112,16 +112,24 @@ async function testRows<Item>(rows: ItemRows<Item>, count: number): Promise<Item
   return items;
 }
 
-/** `count` held-out items: rows of the split `test`, or made by the task. */
+/**
+ * `count` held-out items: rows of the split `test`, or made by the task. Test rows without a wording of their own are asked
+ * in that of the training rows.
+ */
 export async function openTestItems<Item, Config>(
   task: Task<Item, Config>,
   config: Config,
-  path: string | null,
+  { sft, grpo, test }: DataPaths,
   seed: number,
   count: number,
 ): Promise<readonly Item[]> {
-  if (path === null) return testItems(task, config, seed, count);
-  return testRows(await openItemRows(task, config, path, "test", "answer"), count);
+  if (test === null) return testItems(task, config, seed, count);
+  const items = await testRows(await openItemRows(task, config, test, "test", "answer"), count);
+  const { inWordsOf } = formatOf(task, test);
+  const training = sft ?? grpo;
+  if (inWordsOf === undefined || training === null) return items;
+  const example = await (await openItemRows(task, config, training, "train", "answer")).read(0);
+  return items.map((item) => inWordsOf(item, example, config));
 }
 
 /**
@@ -136,7 +144,7 @@ export async function openRunItems<Item, Config>(
   seed: number,
   testCount: number,
 ): Promise<RunItems<Item>> {
-  const test = await openTestItems(task, config, paths.test, seed, testCount);
+  const test = await openTestItems(task, config, paths, seed, testCount);
   const testKeys = new Set(test.map((item) => task.key(item)));
   const isHeldOut = (item: Item): boolean =>
     paths.test === null ? splitOf(task, item) === "test" : testKeys.has(task.key(item));

@@ -293,7 +293,7 @@ export async function evaluateRecipe<Item, TaskConfig, RewardConfig>(
     await engine.loadWeights(modelDirectory);
     const environment = { task, config: config.task, tokenizer };
     const { maxTokens, temperature } = config.evaluate;
-    const items = await openTestItems(task, config.task, config.data.test, seed, count);
+    const items = await openTestItems(task, config.task, config.data, seed, count);
     const judged = await evaluateTask(engine, environment, items, {
       maxTokens,
       temperature,

@@ -6,7 +6,7 @@ import { mazeConfig } from "./config.ts";
 import { type Edge, edgesOf, generateMaze, type Maze, mazeFromEdges, solve } from "./maze.ts";
 import { mazePrompt, type PromptTemplate } from "./prompt.ts";
 import { wrongAttempts } from "./reset.ts";
-import { fromRecord, type MazeRecord, toRecord } from "./rows.ts";
+import { fromRecord, inWordsOf, type MazeRecord, toRecord } from "./rows.ts";
 import { type MazeItem, mazeTask } from "./task.ts";
 import { cellsAlong, renderMaze, renderMoves, renderRawToken } from "./text.ts";
 import { renderFull, traceFault } from "./trace.ts";
@@ -98,6 +98,19 @@ describe("published rows", () => {
       const [message] = mazeTask.prompt(item, config(maze, { prompt }));
       expect(message!.content).toBe(mazePrompt(prompt, maze));
     }
+  });
+
+  it("of the benchmark may be asked in the words of training rows", () => {
+    const [maze, other] = ["a", "b"].map((name) => generateMaze(randomStream(name), 4, "dfs"));
+    const bare = { maze: maze!, moves: solve(maze!)! };
+    const example = fromRecord({ ...publishedRow(other!, 1, "training", false) });
+    for (const template of ["training", "benchmark"] as const) {
+      const asked = inWordsOf(bare, example, template);
+      expect(asked).toEqual({ ...bare, prompt: mazePrompt(template, maze!) });
+      expect(inWordsOf(asked, example, template)).toBe(asked);
+    }
+    expect(inWordsOf(bare, example, "deepseek-distil")).toBe(bare);
+    expect(inWordsOf(bare, bare, "benchmark")).toBe(bare);
   });
 
   it("are written from generated mazes, with resets when asked for", () => {

@@ -5,6 +5,7 @@
 
 import { DataError } from "../../core/errors.ts";
 import { directionBetween, type Direction, type Maze, simulate } from "./maze.ts";
+import type { PromptTemplate } from "./prompt.ts";
 import type { MazeItem } from "./task.ts";
 import {
   cellsAlong,
@@ -134,4 +135,21 @@ export function fromRecord(row: Row, where = "maze row"): MazeItem {
     ...(typeof raw === "string" && edgesFrom(fields, raw, maze, moves)),
     ...(typeof level === "string" && { level }),
   };
+}
+
+/**
+ * A bare benchmark maze in the words of a training row: its prompt with another maze. The benchmark's template is that of
+ * the training rows without their indentation; other templates, and items with a prompt, stay as they are.
+ */
+export function inWordsOf(
+  item: MazeItem,
+  { prompt }: MazeItem,
+  template: PromptTemplate,
+): MazeItem {
+  if (item.prompt !== undefined || prompt === undefined) return item;
+  if (template !== "training" && template !== "benchmark") return item;
+  const mazeText = mazeTextOf(prompt);
+  const words =
+    prompt.slice(0, prompt.length - mazeText.trimStart().length) + renderMaze(item.maze);
+  return { ...item, prompt: template === "training" ? words : words.replaceAll(/^ {4}/gm, "") };
 }

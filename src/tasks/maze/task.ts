@@ -31,7 +31,7 @@ import {
 } from "./maze.ts";
 import { mazePrompt } from "./prompt.ts";
 import { resetMessages, wrongAttempts } from "./reset.ts";
-import { fromRecord, toRecord } from "./rows.ts";
+import { fromRecord, inWordsOf, toRecord } from "./rows.ts";
 import { renderSearch, searchMoves } from "./search.ts";
 import { mazeTokens, renderMoves } from "./text.ts";
 import { renderDiff, renderFull, renderResponse, traceFault } from "./trace.ts";
@@ -189,6 +189,7 @@ export const mazeTask = defineTask<MazeItem, MazeConfig>({
     optionalFields: ["Level"],
     optionalGoldFields: ["raw_token"],
     read: readRow,
+    inWordsOf: (item, example, config) => inWordsOf(item, example, config.prompt),
     write: (item, config, random) => {
       const full: MazeConfig = { ...config, trace: "full", directShare: 0 };
       return { ...toRecord(item, promptOf(item, config), goldTrace(item, full, random)) };
