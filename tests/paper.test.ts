@@ -136,6 +136,10 @@ describe("scale paper", () => {
       expect(count).toBe(6);
       expect(Object.keys(levels as object).toSorted()).toEqual(["Cruel", "Gentle"]);
     }
+    const bench = JSON.parse(readFileSync(at("whole/mazebench-grpo.json"), "utf8")) as object;
+    expect(bench).toMatchObject({
+      level_accuracies: { Gentle: { total: 3 }, Cruel: { total: 3 } },
+    });
     expect(readMetrics(at("whole")).length).toBe(4);
     const prompts = readSamples(at("whole"), "grpo").map(
       ({ messages }) => messages as { content: string }[],

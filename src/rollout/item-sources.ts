@@ -53,10 +53,12 @@ export async function openItemRows<Item, Config>(
   split: "train" | "test",
   view: "gold" | "answer" | "any",
 ): Promise<ItemRows<Item>> {
-  const { fields, goldFields, optionalFields, optionalGoldFields, read } = formatOf(task, path);
+  const format = formatOf(task, path);
+  const { fields, goldFields, optionalFields, optionalGoldFields } = format;
   const required = view === "gold" ? [...fields, ...goldFields] : fields;
   const optional =
     view === "answer" ? optionalFields : [...optionalFields, ...goldFields, ...optionalGoldFields];
+  const names = [...required, ...optional];
   const rows = await openRows(path, split, { required, optional });
   const items: ItemRows<Item> = {
     length: rows.length,
@@ -64,7 +66,7 @@ export async function openItemRows<Item, Config>(
     read: async (index) => {
       const [row, where] = [await rows.read(index), rows.place(index)];
       const missing = required.find((name) => (row[name] ?? null) === null);
-      if (missing === undefined) return read(pick(row, [...required, ...optional]), where, config);
+      if (missing === undefined) return format.read(pick(row, names), where, config);
       throw new DataError({
         where,
         expected: `a field ${missing}`,
@@ -125,11 +127,11 @@ export async function openTestItems<Item, Config>(
 ): Promise<readonly Item[]> {
   if (test === null) return testItems(task, config, seed, count);
   const items = await testRows(await openItemRows(task, config, test, "test", "answer"), count);
-  const { inWordsOf } = formatOf(task, test);
+  const format = formatOf(task, test);
   const training = sft ?? grpo;
-  if (inWordsOf === undefined || training === null) return items;
+  if (format.inWordsOf === undefined || training === null) return items;
   const example = await (await openItemRows(task, config, training, "train", "answer")).read(0);
-  return items.map((item) => inWordsOf(item, example, config));
+  return items.map((item) => format.inWordsOf!(item, example, config));
 }
 
 /**

@@ -242,7 +242,8 @@ export async function trainRecipe<Item, TaskConfig, RewardConfig>(
   const { onEvaluation } = recipe;
   const { evaluate } = config;
   const items = await openRunItems(task, config.task, config.data, seed, evaluate.count);
-  const { config: model, tokenizer, load } = await openModel(recipe, config);
+  const base = await openModel(recipe, config);
+  const { config: model, tokenizer } = base;
   const engine = localEngine(model, config.engine);
   try {
     progress.line(
@@ -258,7 +259,7 @@ export async function trainRecipe<Item, TaskConfig, RewardConfig>(
       seed,
       settings: config,
       weights: recipe.reward.weights(config.reward),
-      initialise: () => load(engine, randomStream(seed, "weights")),
+      initialise: () => base.load(engine, randomStream(seed, "weights")),
       onEvaluation:
         onEvaluation &&
         ((stage, step, judged) => onEvaluation(run, config.task, stage, step, judged)),

@@ -48,17 +48,17 @@ const rows = fc
 
 const config = (maze: Maze, settings: object = {}) =>
   mazeConfig.parse({ size: maze.size, ...settings });
-const { read, write } = mazeTask.rows!;
+const format = mazeTask.rows!;
 const random = randomStream("rows");
 
 describe("published rows", () => {
   it("come back character by character: plain and reset traces, passages in any order", () => {
     fc.assert(
       fc.property(rows, ({ maze, row }) => {
-        const item = read({ ...row }, "row", config(maze));
+        const item = format.read({ ...row }, "row", config(maze));
         expect(item).toMatchObject({ maze, moves: solve(maze)!, prompt: row.Prompt });
         expect(toRecord(item, item.prompt!, item.trace!)).toEqual(row);
-        expect(write(item, config(maze), random)).toEqual(row);
+        expect(format.write(item, config(maze), random)).toEqual(row);
         // Stored as JSON beside a sample, it is still the same item.
         expect(JSON.parse(JSON.stringify(item))).toEqual(item);
       }),
@@ -68,7 +68,7 @@ describe("published rows", () => {
   it("show their own prompt and thinking, which is a gold output", () => {
     fc.assert(
       fc.property(rows, ({ maze, row }) => {
-        const item = read({ ...row }, "row", config(maze));
+        const item = format.read({ ...row }, "row", config(maze));
         const content = row.conversations[1]!.content;
         expect(mazeTask.prompt(item, config(maze))).toEqual([
           { role: "user", content: row.Prompt },
@@ -91,7 +91,7 @@ describe("published rows", () => {
       Response: ` ${renderMoves(solve(maze)!)}\n`,
       Level: "Nightmare",
     };
-    const item = read(row, "row", config(maze));
+    const item = format.read(row, "row", config(maze));
     expect(item).toEqual({ maze, moves: solve(maze)!, level: "Nightmare" } satisfies MazeItem);
     expect(mazeTask.level!(item, config(maze))).toBe("Nightmare");
     for (const prompt of ["benchmark", "deepseek-distil"] as const) {
@@ -117,11 +117,11 @@ describe("published rows", () => {
     const settings = mazeConfig.parse({ size: 4, prompt: "training", resetShare: 1 });
     const records = Array.from({ length: 60 }, (_, index) => {
       const item = mazeTask.make(randomStream("written", index), settings);
-      return write(item, settings, randomStream("gold", index));
+      return format.write(item, settings, randomStream("gold", index));
     });
     for (const record of records) {
-      const item = read(record, "row", settings);
-      expect(write(item, settings, random)).toEqual(record);
+      const item = format.read(record, "row", settings);
+      expect(format.write(item, settings, random)).toEqual(record);
     }
     const texts = records.map((record) => String(record["Cot_Response"]));
     expect(texts.filter((text) => text.includes("\nRESET\n")).length).toBeGreaterThan(10);
@@ -184,9 +184,9 @@ describe("a wrong row", () => {
   });
 
   it("of another size asks for the setting", () => {
-    expect(() => read({ ...example }, "a.parquet, row 2", mazeConfig.parse({ size: 5 }))).toThrow(
-      "a.parquet, row 2: expected a 5x5 maze, got a 2x2 maze (set the size of the task)",
-    );
+    expect(() =>
+      format.read({ ...example }, "a.parquet, row 2", mazeConfig.parse({ size: 5 })),
+    ).toThrow("a.parquet, row 2: expected a 5x5 maze, got a 2x2 maze (set the size of the task)");
   });
 });
 
