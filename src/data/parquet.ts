@@ -9,7 +9,10 @@ import {
 } from "hyparquet";
 import type { AsyncBuffer, FileMetaData } from "hyparquet";
 import { DataError } from "../core/errors.ts";
-import type { RowColumns, RowFile } from "./rows.ts";
+import type { Row, RowColumns, RowFile } from "./rows.ts";
+
+/** Rows that are read at once when they are asked for in order. */
+const BLOCK = 256;
 
 const readable: ReadonlySet<string> = new Set(["UNCOMPRESSED", "SNAPPY"]);
 
@@ -57,25 +60,37 @@ export async function openParquet(path: string, columns: RowColumns): Promise<Ro
   const length = Number(metadata.num_rows);
   if (length === 0) throw new DataError({ where: path, expected: "at least one row", got: "none" });
   const place = (index: number): string => `${path}, row ${index}`;
+  const readRange = async (start: number, end: number): Promise<readonly Row[]> => {
+    try {
+      return await parquetReadObjects({
+        file,
+        metadata,
+        columns: wanted,
+        rowStart: start,
+        rowEnd: Math.min(end, length),
+        useOffsetIndex: true,
+      });
+    } catch (cause) {
+      const got = (cause as Error).message;
+      throw new DataError({ where: place(start), expected: "a readable row", got, cause });
+    }
+  };
+  // Pages are unpacked whole, so rows that are read in order come in blocks, and rows in any other order alone.
+  let block = { start: 0, rows: [] as readonly Row[] };
+  let last = -1;
   return {
     path,
     length,
     place,
     read: async (index) => {
-      try {
-        const [row] = await parquetReadObjects({
-          file,
-          metadata,
-          columns: wanted,
-          rowStart: index,
-          rowEnd: index + 1,
-          useOffsetIndex: true,
-        });
-        return row!;
-      } catch (cause) {
-        const got = (cause as Error).message;
-        throw new DataError({ where: place(index), expected: "a readable row", got, cause });
-      }
+      const isNext = index === last + 1;
+      last = index;
+      const known = block.rows[index - block.start];
+      if (known !== undefined) return known;
+      // A block that cannot be read may hold a bad row further on; the row itself decides.
+      const rows = isNext ? await readRange(index, index + BLOCK).catch(() => []) : [];
+      if (rows.length > 0) block = { start: index, rows };
+      return rows[0] ?? (await readRange(index, index + 1))[0]!;
     },
   };
 }

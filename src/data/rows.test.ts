@@ -64,7 +64,8 @@ describe("rows", () => {
     const opened = await opening(writeParquet("a.parquet", table(10)));
     expect(opened.length).toBe(10);
     expect(await all(opened)).toEqual(table(10));
-    expect(await opened.read(7)).toEqual(table(10)[7]);
+    const jumps = [7, 0, 1, 2, 9, 5, 6, 3];
+    for (const index of jumps) expect(await opened.read(index)).toEqual(table(10)[index]);
   });
 
   it("hold only the fields that are asked for, in Parquet", async () => {
@@ -156,6 +157,8 @@ describe("a broken file", () => {
     bytes.fill(255, 4, 60);
     const opened = await opening(write("e.parquet", bytes));
     expect(await failure(opened.read(1))).toMatch(/^\/e\.parquet, row 1: expected a readable row/);
+    expect(await failure(opened.read(2))).toMatch(/^\/e\.parquet, row 2: expected a readable row/);
+    expect(await opened.read(3)).toEqual(table(10)[3]);
   });
 });
 
