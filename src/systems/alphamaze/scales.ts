@@ -66,7 +66,7 @@ export const scales: Readonly<Record<string, Scale>> = {
   },
   paper: {
     summary:
-      "the published settings: DeepSeek-R1-Distill-Qwen-1.5B on 5x5 mazes; needs its files (model.from), about 40 GB of memory, and patience",
+      "the published settings: DeepSeek-R1-Distill-Qwen-1.5B on 5x5 mazes; needs its files (model.from) and more than 40 GB of memory; not yet run at this size",
     settings: {
       // [bench] has the template without indentation; rows bring the prompt that they were published with.
       task: { size: 5, trace: "full", prompt: "benchmark" },
