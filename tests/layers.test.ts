@@ -33,6 +33,7 @@ const owners: Readonly<Record<string, string>> = {
   protobufjs: "tensor",
   "@huggingface/tokenizers": "text",
   "@huggingface/jinja": "text",
+  hyparquet: "data",
   commander: "cli",
 };
 

@@ -15,6 +15,8 @@ import { EngineError, RunError } from "../core/errors.ts";
 import { silentProgress } from "../core/progress.ts";
 import { randomStream } from "../core/random.ts";
 import type { Output, Scores } from "../core/task.ts";
+import type { ItemSource } from "../rollout/item-sources.ts";
+import { trainItem } from "../rollout/items.ts";
 import { Interrupted } from "../run/interrupted.ts";
 import { readMetrics, readSamples, RunDirectory } from "../run/run-directory.ts";
 import { grpo, grpoSettings } from "./grpo.ts";
@@ -47,12 +49,16 @@ interface Changes {
   readonly checkpointEvery?: number;
   readonly evaluateEvery?: number;
   readonly signal?: AbortSignal;
+  readonly items?: ItemSource<Sum>;
 }
 
 /** Right, wrong, right, … within a group; every completion its own log-probability. */
 const alternating: Script = {
   answer: (question, sample) => (sample % 2 === 0 ? solve(question) : "777"),
 };
+
+const madeItems: ItemSource<Sum> = async (index) =>
+  trainItem(sumTask, sumEnvironment.config, 5, index);
 
 async function train(changes: Changes = {}): Promise<ScriptedEngine> {
   const engine = new ScriptedEngine(changes.script ?? alternating);
@@ -62,6 +68,7 @@ async function train(changes: Changes = {}): Promise<ScriptedEngine> {
     {
       engine,
       environment: score ? { ...sumEnvironment, task: { ...sumTask, score } } : sumEnvironment,
+      items: changes.items ?? madeItems,
       run,
       progress: silentProgress,
       signal: changes.signal ?? new AbortController().signal,

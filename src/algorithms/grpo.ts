@@ -11,7 +11,7 @@ import { z } from "zod";
 import type { AccumulateResult, Example, LossSpec } from "../core/engine.ts";
 import { RunError } from "../core/errors.ts";
 import { randomStream } from "../core/random.ts";
-import { trainItem, weighScores } from "../rollout/items.ts";
+import { weighScores } from "../rollout/items.ts";
 import { rollOut, type Rollout } from "../rollout/single-turn.ts";
 import { now, type RunDirectory } from "../run/run-directory.ts";
 import { groupAdvantages } from "./advantages.ts";
@@ -21,6 +21,7 @@ import {
   checkFinite,
   finishStep,
   guardedStep,
+  itemsOrCheckpoint,
   newestCheckpoint,
   optimiserSettings,
   stepOptions,
@@ -143,14 +144,9 @@ export async function grpo<Item, Config>(
   progress.begin("GRPO", steps);
   for (let step = context.done + 1; step <= steps; step++) {
     const startMs = now();
-    const items = Array.from({ length: prompts }, (_, index) =>
-      trainItem(
-        environment.task,
-        environment.config,
-        seed,
-        RL_ITEMS + (step - 1) * prompts + index,
-      ),
-    );
+    const indices = Array.from({ length: prompts }, (_, index) => (step - 1) * prompts + index);
+    const reading = Promise.all(indices.map((index) => context.items(index)));
+    const items = await itemsOrCheckpoint(context, "grpo", step, reading);
     const rollouts = await rollOut(engine, environment, items, {
       group,
       maxTokens: settings.maxTokens,
@@ -218,9 +214,6 @@ export async function grpo<Item, Config>(
   }
   progress.end();
 }
-
-/** Indices of training items from here on are for reinforcement learning: never those of SFT. */
-const RL_ITEMS = 1_000_000_000;
 
 /** What one rollout and its optimiser steps left behind. */
 export interface MeasuredStep {

@@ -14,6 +14,7 @@ import {
 import { RunError } from "../core/errors.ts";
 import { silentProgress } from "../core/progress.ts";
 import { randomStream } from "../core/random.ts";
+import { openRunItems } from "../rollout/item-sources.ts";
 import { testItems, trainItem } from "../rollout/items.ts";
 import { readEvaluations, readMetrics, RunDirectory } from "../run/run-directory.ts";
 import { postTrain, postTrainSettings, type PostTrainSummary } from "./post-train.ts";
@@ -45,9 +46,12 @@ async function train(
   script: Script = {},
 ): Promise<{ engine: ScriptedEngine; summary: PostTrainSummary }> {
   const engine: ScriptedEngine = new ScriptedEngine({ ...learning(() => engine), ...script });
+  const paths = { sft: null, grpo: null, test: null };
+  const { count = 20 } = (settings["evaluate"] ?? {}) as { count?: number };
   const summary = await postTrain<Sum, { largest: number }>({
     engine,
     environment: sumEnvironment,
+    items: await openRunItems(sumTask, sumEnvironment.config, paths, 5, count),
     run,
     progress: silentProgress,
     signal: new AbortController().signal,

@@ -6,7 +6,7 @@ import type { Engine } from "../core/engine.ts";
 import type { Progress } from "../core/progress.ts";
 import { pairedDifference, type Estimate } from "../core/statistics.ts";
 import { evaluateTask, type JudgedItems, type TaskEvaluation } from "../evaluate/evaluate-task.ts";
-import { testItems } from "../rollout/items.ts";
+import type { RunItems } from "../rollout/item-sources.ts";
 import type { Environment } from "../rollout/single-turn.ts";
 import { readEvaluations, type RunDirectory } from "../run/run-directory.ts";
 import { grpo, grpoSettings, type RewardWeights } from "./grpo.ts";
@@ -34,6 +34,7 @@ export type PostTrainSettings = z.output<typeof postTrainSettings>;
 export interface PostTrainContext<Item, Config> {
   readonly engine: Engine;
   readonly environment: Environment<Item, Config>;
+  readonly items: RunItems<Item>;
   readonly run: RunDirectory;
   readonly progress: Progress;
   readonly signal: AbortSignal;
@@ -80,13 +81,12 @@ export async function postTrain<Item, Config>(
   context: PostTrainContext<Item, Config>,
 ): Promise<PostTrainSummary> {
   const { engine, environment, run, progress, settings, seed } = context;
-  const { task, config } = environment;
-  const items = testItems(task, config, seed, settings.evaluate.count);
+  const { task } = environment;
   const position = run.resume();
 
   const measure = async (stage: StageName, step: number, isEnd: boolean): Promise<void> => {
     const { maxTokens, temperature } = settings.evaluate;
-    const judged = await evaluateTask(engine, environment, items, {
+    const judged = await evaluateTask(engine, environment, context.items.test, {
       maxTokens,
       temperature,
       seed,
@@ -111,6 +111,7 @@ export async function postTrain<Item, Config>(
     if (done === 0) await beginStage(context, stage);
     const stageContext = {
       ...context,
+      items: context.items[stage],
       done,
       checkpointEvery: settings.checkpointEvery,
       evaluateEvery: settings.evaluate.every,

@@ -7,13 +7,13 @@
 import { z } from "zod";
 import type { Example } from "../core/engine.ts";
 import { randomStream } from "../core/random.ts";
-import { trainItem } from "../rollout/items.ts";
 import type { Environment } from "../rollout/single-turn.ts";
 import { now } from "../run/run-directory.ts";
 import {
   checkFinite,
   finishStep,
   guardedStep,
+  itemsOrCheckpoint,
   optimiserSettings,
   stepOptions,
   type StageContext,
@@ -27,39 +27,41 @@ export const sftSettings = z.object({
 export type SftSettings = z.output<typeof sftSettings>;
 
 function sftExample<Item, Config>(
-  environment: Environment<Item, Config>,
+  { task, config, tokenizer }: Environment<Item, Config>,
+  item: Item,
   seed: number,
   index: number,
 ): Example {
-  const { task, config, tokenizer } = environment;
-  const item = trainItem(task, config, seed, index);
   const prompt = tokenizer.encodePrompt(task.prompt(item, config));
   const answer = tokenizer.encodeAnswer(task.gold(item, config, randomStream(seed, "gold", index)));
   return { tokens: Int32Array.from([...prompt, ...answer]), promptLength: prompt.length };
 }
 
-/** Trains from `context.done` to the last step; every item is new. */
+/** Trains from `context.done` to the last step. */
 export async function sft<Item, Config>(
   context: StageContext<Item, Config>,
   settings: SftSettings,
 ): Promise<void> {
   const { engine, environment, run, progress, seed } = context;
   const { steps, batch: size, optimiser } = settings;
-  const makeBatch = (step: number): Example[] =>
-    Array.from({ length: size }, (_, index) =>
-      sftExample(environment, seed, (step - 1) * size + index),
-    );
+  const makeBatch = async (step: number): Promise<Example[]> => {
+    const indices = Array.from({ length: size }, (_, index) => (step - 1) * size + index);
+    const items = await Promise.all(indices.map((index) => context.items(index)));
+    return items.map((item, index) => sftExample(environment, item, seed, indices[index]!));
+  };
 
   if (context.done >= steps) return;
   progress.begin("SFT", steps);
-  let batch = makeBatch(context.done + 1);
+  let next = makeBatch(context.done + 1);
   for (let step = context.done + 1; step <= steps; step++) {
+    const batch = await itemsOrCheckpoint(context, "sft", step, next);
     const startMs = now();
     const accumulating = engine.accumulate(batch, {
       type: "cross-entropy",
       aggregation: "token-mean",
     });
-    const next = step < steps ? makeBatch(step + 1) : []; // prepared while the engine works
+    if (step < steps) next = makeBatch(step + 1); // prepared while the engine works
+    next.catch(() => undefined); // a bad row counts when its step comes
     const result = await accumulating;
     checkFinite(result, "sft", step, run);
     const options = stepOptions(optimiser, step, steps);
@@ -81,7 +83,6 @@ export async function sft<Item, Config>(
       },
       { label: "SFT", steps },
     );
-    batch = next;
   }
   progress.end();
 }

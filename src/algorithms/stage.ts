@@ -3,9 +3,10 @@
 
 import { z } from "zod";
 import type { AccumulateResult, Engine, StepOptions, StepResult } from "../core/engine.ts";
-import { EngineError, RunError } from "../core/errors.ts";
+import { DataError, EngineError, RunError } from "../core/errors.ts";
 import type { Progress } from "../core/progress.ts";
 import { scheduleFactor } from "./schedule.ts";
+import type { ItemSource } from "../rollout/item-sources.ts";
 import type { Environment } from "../rollout/single-turn.ts";
 import { Interrupted } from "../run/interrupted.ts";
 import type { MetricsRecord, RunDirectory } from "../run/run-directory.ts";
@@ -13,6 +14,8 @@ import type { MetricsRecord, RunDirectory } from "../run/run-directory.ts";
 export interface StageContext<Item, Config> {
   readonly engine: Engine;
   readonly environment: Environment<Item, Config>;
+  /** What the stage trains on. */
+  readonly items: ItemSource<Item>;
   readonly run: RunDirectory;
   readonly progress: Progress;
   readonly signal: AbortSignal;
@@ -119,6 +122,26 @@ export async function guardedStep(
     return await engine.step(options);
   } catch (error) {
     if (error instanceof EngineError) throw brokenNumber(stage, step, run, error.message, error);
+    throw error;
+  }
+}
+
+/**
+ * What a step trains on. When a row turns out bad, what was trained until then is kept in a checkpoint before the error
+ * goes on.
+ */
+export async function itemsOrCheckpoint<T, Item, Config>(
+  { run, engine, done }: StageContext<Item, Config>,
+  stage: string,
+  step: number,
+  items: Promise<T>,
+): Promise<T> {
+  try {
+    return await items;
+  } catch (error) {
+    if (error instanceof DataError && step - 1 > done) {
+      await run.saveCheckpoint({ stage, step: step - 1 }, (directory) => engine.save(directory));
+    }
     throw error;
   }
 }

@@ -1,10 +1,15 @@
-// alidade data: items of a task as a model sees them, with gold outputs and their scores.
+// alidade data: items of a task as a model sees them, with gold outputs and their scores; made by the task or read from
+// published rows, and written as such rows.
 
-import type { Command } from "commander";
+import { createWriteStream, existsSync, rmSync } from "node:fs";
+import { pipeline } from "node:stream/promises";
+import { type Command, Option } from "commander";
+import { ConfigError } from "../core/errors.ts";
 import { randomStream } from "../core/random.ts";
 import type { Scores } from "../core/task.ts";
 import { describeSettings, resolveSettings } from "../core/settings.ts";
 import type { Setting } from "../core/settings.ts";
+import { openItemRows } from "../rollout/item-sources.ts";
 import { type AnyTask, findTask } from "../tasks/registry.ts";
 import { collect, type CommandContext, type CommandResult } from "./command.ts";
 import { printResult, subcommand, wholeNumber } from "./command.ts";
@@ -15,9 +20,12 @@ interface DataOptions {
   readonly count: number;
   readonly seed: number;
   readonly set?: readonly string[];
+  readonly from?: string;
+  readonly split: "train" | "test";
+  readonly write?: string;
 }
 
-const ownFlags: ReadonlySet<string> = new Set(["json", "count", "seed", "set", "help"]);
+const ownFlags = new Set(["json", "count", "seed", "set", "from", "split", "write", "help"]);
 
 const flagOf = (path: string): string =>
   path.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
@@ -34,28 +42,96 @@ const scoresText = (scores: Scores): string =>
     .map(([name, value]) => `${name} ${value === null ? "abstains" : formatNumber(value)}`)
     .join(", ");
 
-function makeItem(task: AnyTask, config: unknown, seed: number, index: number) {
-  const random = randomStream(seed, "data", index);
-  const item = task.make(random.fork("item"), config);
-  const gold = task.gold(item, config, random.fork("gold"));
+/** An item, and the random stream of what is drawn for it. */
+interface Numbered {
+  readonly item: unknown;
+  readonly index: number;
+  /** Where a row stands; null: made by the task. */
+  readonly place: string | null;
+}
+
+/** Items by index: rows of a path, or made by the task. */
+async function* numberedItems(
+  task: AnyTask,
+  config: unknown,
+  { from, split, count, seed }: DataOptions,
+): AsyncGenerator<Numbered> {
+  if (from === undefined) {
+    for (let index = 0; index < count; index++) {
+      const item = task.make(randomStream(seed, "data", index).fork("item"), config);
+      yield { item, index, place: null };
+    }
+    return;
+  }
+  const rows = await openItemRows(task, config, from, split, "any");
+  for (let index = 0; index < Math.min(count, rows.length); index++) {
+    yield { item: await rows.read(index), index, place: rows.place(index) };
+  }
+}
+
+const goldStream = (seed: number, index: number) => randomStream(seed, "data", index).fork("gold");
+
+function judgedItem(
+  task: AnyTask,
+  config: unknown,
+  seed: number,
+  { item, index, place }: Numbered,
+) {
+  const gold = task.gold(item, config, goldStream(seed, index));
   const level = task.level?.(item, config) ?? null;
   const prompt = task.prompt(item, config);
   const scores = task.score(item, { text: gold, stopReason: "stop" }, config);
-  return { index, level, prompt, gold, scores, item };
+  return { index, ...(place !== null && { place }), level, prompt, gold, scores, item };
 }
 
-function showData(task: AnyTask, overrides: string[], { count, seed }: DataOptions): CommandResult {
-  const config = resolveSettings(task.config, {}, overrides);
-  const items = Array.from({ length: count }, (_, index) => makeItem(task, config, seed, index));
-  const text = items.map(({ index, level, prompt, gold, scores }) =>
+async function showData(
+  task: AnyTask,
+  config: unknown,
+  options: DataOptions,
+): Promise<CommandResult> {
+  const items: ReturnType<typeof judgedItem>[] = [];
+  for await (const one of numberedItems(task, config, options)) {
+    items.push(judgedItem(task, config, options.seed, one));
+  }
+  const text = items.map(({ index, place, level, prompt, gold, scores }) =>
     [
-      `${task.name} ${index + 1}${level === null ? "" : `, ${level}`}`,
+      `${place ?? `${task.name} ${index + 1}`}${level === null ? "" : `, ${level}`}`,
       ...prompt.map(({ role, content }) => `  ${role}\n${indentText(content, "    ")}`),
       `  gold output\n${indentText(gold, "    ")}`,
       `  scores of the gold output\n    ${scoresText(scores)}`,
     ].join("\n"),
   );
-  return { json: { task: task.name, seed, config, items }, text: text.join("\n\n") };
+  return { json: { task: task.name, seed: options.seed, config, items }, text: text.join("\n\n") };
+}
+
+/** Writes items as published rows, one JSON object a line. */
+async function writeData(
+  task: AnyTask,
+  config: unknown,
+  path: string,
+  options: DataOptions,
+): Promise<CommandResult> {
+  const { rows } = task;
+  if (rows === undefined || !path.endsWith(".jsonl") || existsSync(path)) {
+    const [expected, got] =
+      rows === undefined
+        ? ["a task with published rows", task.name]
+        : existsSync(path)
+          ? ["a path that does not exist yet", "a file"]
+          : ["a path that ends in .jsonl", "another ending"];
+    throw new ConfigError({ where: path, expected, got });
+  }
+  let count = 0;
+  await pipeline(async function* () {
+    for await (const { item, index } of numberedItems(task, config, options)) {
+      yield `${JSON.stringify(rows.write(item, config, goldStream(options.seed, index)))}\n`;
+      count++;
+    }
+  }, createWriteStream(path)).catch((error: unknown) => {
+    rmSync(path, { force: true });
+    throw error;
+  });
+  return { json: { task: task.name, path, count }, text: `${count} rows written to ${path}` };
 }
 
 /**
@@ -75,6 +151,11 @@ export function registerData(
   )
     .option("--count <number>", "items to show", wholeNumber(1), 3)
     .option("--seed <number>", "seed of the items", wholeNumber(0), 1)
+    .option("--from <path>", "show rows of a file, a pattern or a folder instead of making items")
+    .addOption(
+      new Option("--split <name>", "rows of a folder").choices(["train", "test"]).default("train"),
+    )
+    .option("--write <path>", "write the items as published rows to a new .jsonl file")
     .option("--set <path=value>", "change a setting of the task (repeatable)", collect);
   const named = context.tasks.find(({ name }) => argv[0] === "data" && argv.includes(name));
   const settings = named === undefined ? [] : flagSettings(named);
@@ -83,10 +164,18 @@ export function registerData(
     const text = `${help}${limits} (default: ${formatValue(value)})`;
     command.option(`--${flagOf(path)} <value>`, text);
   }
-  command.action((name: string, options: DataOptions & Readonly<Record<string, unknown>>) => {
+  command.action(async (name: string, options: DataOptions & Readonly<Record<string, unknown>>) => {
     const task = findTask(name, context.tasks);
     const flags = settings.filter(({ path }) => typeof options[path] === "string");
     const overrides = flags.map(({ path }) => `${path}=${String(options[path])}`);
-    printResult(context, options, showData(task, [...overrides, ...(options.set ?? [])], options));
+    const config = resolveSettings(task.config, {}, [...overrides, ...(options.set ?? [])]);
+    const { write } = options;
+    printResult(
+      context,
+      options,
+      write === undefined
+        ? await showData(task, config, options)
+        : await writeData(task, config, write, options),
+    );
   });
 }

@@ -56,6 +56,7 @@ async function train(
   const { settings } = findScale(system, scale);
   const overrides = overridesOf(options);
   const config = resolveSettings(system.settings, settings, overrides);
+  await system.check?.(config);
   const path = options.out ?? defaultPath(name, scale);
   const run = RunDirectory.create(path, { system: name, scale, config, seed, overrides });
   context.stderr.write(`${name}, scale ${scale}, seed ${seed}; writing ${path}\n`);

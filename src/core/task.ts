@@ -20,6 +20,25 @@ export type Scores = Readonly<Record<string, number | null>>;
 export type Split = "train" | "test";
 
 /**
+ * How published rows become items and back. Pure; a row is an object of named fields, read from a file elsewhere.
+ */
+export interface RowFormat<Item, Config> {
+  /** Fields of every row: what is asked and what is right. */
+  readonly fields: readonly string[];
+  /** Fields that rows to imitate have beside those: the whole gold output. */
+  readonly goldFields: readonly string[];
+  /** Fields that are read where a file has them; those of gold rows alone. */
+  readonly optionalFields: readonly string[];
+  readonly optionalGoldFields: readonly string[];
+  /** The item of a row. Throws a DataError that begins with `where` (file and row) and names the field. */
+  read(row: Readonly<Record<string, unknown>>, where: string, config: Config): Item;
+  /** A test item that brings no wording of its own, asked in the words of a training row. */
+  inWordsOf?(item: Item, example: Item, config: Config): Item;
+  /** The row of an item, as a data set would publish it. */
+  write(item: Item, config: Config, random: Random): Readonly<Record<string, unknown>>;
+}
+
+/**
  * A problem with a verifiable answer. Every method is pure: the same arguments give the same result.
  * `Item` is plain data (JSON), so that it can be stored beside its samples.
  */
@@ -35,6 +54,8 @@ export interface Task<Item, Config> {
   readonly accuracy: string;
   /** Strings that a tokenizer made for this task must keep whole. */
   tokens?(config: Config): readonly string[];
+  /** Strings that a published model's tokenizer gets as new tokens, in the order of their ids. */
+  addedTokens?(config: Config): readonly string[];
   make(random: Random, config: Config): Item;
   /** What the model is shown. */
   prompt(item: Item, config: Config): readonly Message[];
@@ -42,6 +63,8 @@ export interface Task<Item, Config> {
   gold(item: Item, config: Config, random: Random): string;
   /** Facts about an output. Malformed output is a low score, never an exception; an exception is a bug of the scorer. */
   score(item: Item, output: Output, config: Config): Scores;
+  /** Published rows of this task; absent: there are none. */
+  readonly rows?: RowFormat<Item, Config>;
   /** Two items with one key are the same problem. */
   key(item: Item): string;
   /** Items with one split key stay in one split. Default: `key`. */

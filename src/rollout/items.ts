@@ -19,10 +19,11 @@ function drawItem<Item, Config>(
   config: Config,
   split: Split,
   random: Random,
+  isHeldOut: (item: Item) => boolean = () => false,
 ): Item {
   for (let attempt = 0; attempt < MAX_TRIES; attempt++) {
     const item = task.make(random.fork(attempt), config);
-    if (splitOf(task, item) === split) return item;
+    if (splitOf(task, item) === split && !isHeldOut(item)) return item;
   }
   throw new ConfigError({
     where: `task ${task.name}`,
@@ -32,14 +33,15 @@ function drawItem<Item, Config>(
   });
 }
 
-/** The training item with this index; the same for a seed whatever else is drawn. */
+/** The training item with this index; the same for a seed whatever else is drawn. Items that `isHeldOut` names are drawn again. */
 export function trainItem<Item, Config>(
   task: Task<Item, Config>,
   config: Config,
   seed: number,
   index: number,
+  isHeldOut?: (item: Item) => boolean,
 ): Item {
-  return drawItem(task, config, "train", randomStream(seed, "train item", index));
+  return drawItem(task, config, "train", randomStream(seed, "train item", index), isHeldOut);
 }
 
 /** `count` different held-out items. Throws a ConfigError when there are not that many. */

@@ -1,5 +1,5 @@
-// A recipe: a task, what its reward is made of, a decoder trained from scratch on the local engine. AlphaMaze is one;
-// a task of your own becomes one with `trainTask`.
+// A recipe: a task, where its items come from, what its reward is made of, a decoder on the local engine (from scratch or a
+// published one). AlphaMaze is one; a task of your own becomes one with `trainTask`.
 
 import { z } from "zod";
 import {
@@ -17,10 +17,11 @@ import { LocalEngine } from "../engine/local-engine.ts";
 import { evaluateTask, type JudgedItems } from "../evaluate/evaluate-task.ts";
 import type { DecoderConfig } from "../models/decoder.ts";
 import { readModelConfig } from "../models/hugging-face.ts";
-import { testItems } from "../rollout/items.ts";
+import { openItemRows, openRunItems, openTestItems } from "../rollout/item-sources.ts";
 import type { RunDirectory } from "../run/run-directory.ts";
 import { configureRuntime, deviceNames } from "../tensor/index.ts";
 import { ChatTokenizer } from "../text/chat-tokenizer.ts";
+import { openBaseModel, newRowKinds, vocabularies, type BaseModel } from "./base-model.ts";
 import type { EvaluateContext, TrainContext } from "./system.ts";
 
 export const modelSettings = z
@@ -30,6 +31,37 @@ export const modelSettings = z
       .min(16)
       .default(256)
       .describe("most tokens of prompt and answer together"),
+    from: z
+      .string()
+      .nullable()
+      .default(null)
+      .describe(
+        "folder of a Hugging Face model to start from (its config and tokenizer replace the settings below); null: random weights",
+      ),
+    vocabulary: z
+      .enum(vocabularies)
+      .default("special")
+      .describe(
+        "tokens of the task, with `from`: added to the tokenizer (special), or split by it like other text (text)",
+      ),
+    newRows: z
+      .enum(newRowKinds)
+      .default("own")
+      .describe(
+        "rows of added tokens: own (each matrix from its own rows), compat (input rows from the output matrix, output rows left alone, as in the released script)",
+      ),
+    lora: z
+      .object({
+        rank: z.int().min(1).default(32).describe("rank of the update"),
+        alpha: z.number().positive().default(32).describe("scale of the update, times 1 / rank"),
+        targets: z
+          .array(z.enum(["q", "k", "v", "o", "gate", "up", "down"]))
+          .default(["q", "k", "v", "o", "gate", "up", "down"])
+          .describe("matrices that get one"),
+      })
+      .nullable()
+      .default(null)
+      .describe("low-rank updates instead of all weights; not supported yet"),
     layers: z.int().min(1).default(3).describe("transformer blocks"),
     width: z.int().min(16).default(96).describe("width of the residual stream"),
     heads: z.int().min(1).default(6).describe("query heads"),
@@ -51,9 +83,23 @@ export const modelSettings = z
     // The settings' error adds what came.
     const refuse = (path: string, message: string): void =>
       void issues.push({ code: "custom", path: [path], input: value, message });
+    if (value.lora !== null) refuse("lora", "null; LoRA is not supported yet");
     if (heads % kvHeads !== 0) refuse("kvHeads", `a divisor of ${heads} heads`);
     if (qkvBias && qkNorm) refuse("qkvBias", "false with qkNorm; no family has both");
   });
+
+const rowsPath = (use: string) =>
+  z.string().nullable().default(null).describe(`${use}; null: made by the task`);
+
+export const dataSettings = z.object({
+  sft: rowsPath(
+    "rows with gold outputs for SFT: a .jsonl or .parquet file, a pattern, or a folder as on the Hub (its split train)",
+  ),
+  grpo: rowsPath("rows with prompt and answer for GRPO, likewise"),
+  test: rowsPath(
+    "rows to evaluate on, likewise (split test); at most evaluate.count, spread evenly",
+  ),
+});
 
 function knownDevice(name: unknown): string {
   const near = nearestName(String(name), deviceNames);
@@ -121,7 +167,8 @@ export function recipeSettings<Item, TaskConfig, RewardConfig>({
   const settings = z.object({
     task: task.config.describe(`the task ${task.name}`),
     reward: reward.settings.describe("what the reward is made of"),
-    model: modelSettings.prefault({}).describe("decoder trained from scratch"),
+    data: dataSettings.prefault({}).describe("where the items come from"),
+    model: modelSettings.prefault({}).describe("decoder, from scratch or a published one"),
     ...postTrainSettings.shape,
     engine: engineSettings
       .prefault({})
@@ -142,6 +189,7 @@ export function recipeSettings<Item, TaskConfig, RewardConfig>({
 export interface RecipeConfig<TaskConfig, RewardConfig> extends z.output<typeof postTrainSettings> {
   readonly task: TaskConfig;
   readonly reward: RewardConfig;
+  readonly data: z.output<typeof dataSettings>;
   readonly model: z.output<typeof modelSettings>;
   readonly engine: z.output<typeof engineSettings>;
 }
@@ -152,6 +200,38 @@ function localEngine(model: DecoderConfig, settings: z.output<typeof engineSetti
   return new LocalEngine(model, { microBatchTokens, maxSampleRows, profile });
 }
 
+/** What a run begins with: a published model, or a decoder of the settings with a tokenizer made for the task. */
+async function openModel<Item, TaskConfig, RewardConfig>(
+  { task }: Recipe<Item, TaskConfig, RewardConfig>,
+  config: RecipeConfig<TaskConfig, RewardConfig>,
+): Promise<BaseModel> {
+  const { from, ...settings } = config.model;
+  if (from !== null) {
+    return openBaseModel({ ...settings, from }, task.addedTokens?.(config.task) ?? []);
+  }
+  const tokenizer = ChatTokenizer.ofTokens(task.tokens?.(config.task) ?? []);
+  const { vocabulary: _vocabulary, newRows: _newRows, lora: _lora, ...shape } = settings;
+  return {
+    config: { ...shape, vocabularySize: tokenizer.vocabularySize },
+    tokenizer,
+    load: async (engine, random) => engine.initialise(random),
+  };
+}
+
+/** Opens what a run will read, so that a missing or broken file is named before anything is written. */
+export async function checkRecipe<Item, TaskConfig, RewardConfig>(
+  recipe: Recipe<Item, TaskConfig, RewardConfig>,
+  config: RecipeConfig<TaskConfig, RewardConfig>,
+): Promise<void> {
+  const { sft, grpo, test } = config.data;
+  const open = async (path: string | null, split: "train" | "test", view: "gold" | "answer") =>
+    path === null || openItemRows(recipe.task, config.task, path, split, view);
+  await open(sft, "train", "gold");
+  await open(grpo, "train", "answer");
+  await open(test, "test", "answer");
+  if (config.model.from !== null) await openModel(recipe, config);
+}
+
 /** Trains from where the run directory stands to the end; saves the model. */
 export async function trainRecipe<Item, TaskConfig, RewardConfig>(
   recipe: Recipe<Item, TaskConfig, RewardConfig>,
@@ -159,26 +239,27 @@ export async function trainRecipe<Item, TaskConfig, RewardConfig>(
 ): Promise<PostTrainSummary> {
   const { config, seed, run, progress, signal } = context;
   const { task } = recipe;
-  const tokenizer = ChatTokenizer.ofTokens(task.tokens?.(config.task) ?? []);
   const { onEvaluation } = recipe;
-  const engine = localEngine(
-    { ...config.model, vocabularySize: tokenizer.vocabularySize },
-    config.engine,
-  );
+  const { evaluate } = config;
+  const items = await openRunItems(task, config.task, config.data, seed, evaluate.count);
+  const base = await openModel(recipe, config);
+  const { config: model, tokenizer } = base;
+  const engine = localEngine(model, config.engine);
   try {
     progress.line(
-      `model: ${config.model.layers} layers, width ${config.model.width}, ${engine.parameterCount.toLocaleString("en")} parameters, vocabulary ${tokenizer.vocabularySize}`,
+      `model: ${model.layers} layers, width ${model.width}, ${engine.parameterCount.toLocaleString("en")} parameters, vocabulary ${tokenizer.vocabularySize}`,
     );
     const summary = await postTrain<Item, TaskConfig>({
       engine,
       environment: { task, config: config.task, tokenizer },
+      items,
       run,
       progress,
       signal,
       seed,
       settings: config,
       weights: recipe.reward.weights(config.reward),
-      initialise: async () => engine.initialise(randomStream(seed, "weights")),
+      initialise: () => base.load(engine, randomStream(seed, "weights")),
       onEvaluation:
         onEvaluation &&
         ((stage, step, judged) => onEvaluation(run, config.task, stage, step, judged)),
@@ -213,7 +294,7 @@ export async function evaluateRecipe<Item, TaskConfig, RewardConfig>(
     await engine.loadWeights(modelDirectory);
     const environment = { task, config: config.task, tokenizer };
     const { maxTokens, temperature } = config.evaluate;
-    const items = testItems(task, config.task, seed, count);
+    const items = await openTestItems(task, config.task, config.data, seed, count);
     const judged = await evaluateTask(engine, environment, items, {
       maxTokens,
       temperature,

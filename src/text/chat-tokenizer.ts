@@ -1,5 +1,6 @@
 // A tokenizer with its chat template, as the Hugging Face files tokenizer.json and tokenizer_config.json describe them.
 
+import { existsSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Template } from "@huggingface/jinja";
@@ -8,13 +9,19 @@ import { z } from "zod";
 import { DataError } from "../core/errors.ts";
 import type { Message } from "../core/messages.ts";
 
+/** A token by its text, or with what else is said about it. */
+const tokenSchema = z.union([z.string(), z.looseObject({ content: z.string() })]);
+
 const configSchema = z.looseObject({
   chat_template: z.string(),
-  eos_token: z.union([
-    z.string(),
-    z.looseObject({ content: z.string() }).transform(({ content }) => content),
-  ]),
+  eos_token: tokenSchema,
+  bos_token: tokenSchema.nullish(),
+  pad_token: tokenSchema.nullish(),
+  added_tokens_decoder: z.record(z.string(), z.unknown()).optional(),
 });
+
+const textOf = (token: z.output<typeof tokenSchema> | null | undefined): string =>
+  typeof token === "string" ? token : (token?.content ?? "");
 
 const tokenizerSchema = z.looseObject({
   model: z.looseObject({ vocab: z.record(z.string(), z.number()) }),
@@ -29,6 +36,16 @@ const CHARACTERS = [
 const UNKNOWN = "<|unknown|>";
 const END = "<|end|>";
 const ROLES = ["<|system|>", "<|user|>", "<|assistant|>"];
+
+/** A token in the two forms of the two files. */
+const newToken = (content: string) => ({
+  content,
+  single_word: false,
+  lstrip: false,
+  rstrip: false,
+  normalized: false,
+  special: false,
+});
 
 const CHAT_TEMPLATE = [
   "{% for message in messages %}",
@@ -45,12 +62,14 @@ export class ChatTokenizer {
   readonly endToken: number;
   readonly #tokenizer: Tokenizer;
   readonly #template: Template;
-  readonly #files: Readonly<Record<string, unknown>>;
+  readonly #json: z.output<typeof tokenizerSchema>;
+  readonly #config: z.output<typeof configSchema>;
 
   constructor(tokenizerJson: unknown, tokenizerConfig: unknown, where = "tokenizer") {
     const json = checked(tokenizerSchema, tokenizerJson, `${where}/tokenizer.json`);
     const config = checked(configSchema, tokenizerConfig, `${where}/tokenizer_config.json`);
-    this.#files = { "tokenizer.json": json, "tokenizer_config.json": config };
+    this.#json = json;
+    this.#config = config;
     this.#tokenizer = new Tokenizer(json, config);
     this.#template = new Template(config.chat_template);
     const ids = [
@@ -58,11 +77,12 @@ export class ChatTokenizer {
       ...(json.added_tokens ?? []).map(({ id }) => id),
     ];
     this.vocabularySize = ids.reduce((largest, id) => Math.max(largest, id), -1) + 1;
-    const end = this.#tokenizer.token_to_id(config.eos_token);
+    const endText = textOf(config.eos_token);
+    const end = this.#tokenizer.token_to_id(endText);
     if (end === undefined) {
       throw new DataError({
         where,
-        expected: `the end token ${config.eos_token} in the vocabulary`,
+        expected: `the end token ${endText} in the vocabulary`,
         got: "none",
       });
     }
@@ -82,15 +102,7 @@ export class ChatTokenizer {
       version: "1.0",
       truncation: null,
       padding: null,
-      added_tokens: whole.map((content, id) => ({
-        id,
-        content,
-        single_word: false,
-        lstrip: false,
-        rstrip: false,
-        normalized: false,
-        special: false,
-      })),
+      added_tokens: whole.map((content, id) => ({ id, ...newToken(content) })),
       normalizer: null,
       pre_tokenizer: null,
       post_processor: null,
@@ -117,12 +129,12 @@ export class ChatTokenizer {
     return new ChatTokenizer(tokenizer, config);
   }
 
-  /** Reads the two files from a model folder. */
+  /** Reads the two files from a model folder; newer folders keep the template in chat_template.jinja. */
   static async read(directory: string): Promise<ChatTokenizer> {
-    const json = async (name: string): Promise<unknown> => {
+    const json = async (name: string): Promise<object> => {
       const path = join(directory, name);
       try {
-        return JSON.parse(await readFile(path, "utf8"));
+        return JSON.parse(await readFile(path, "utf8")) as object;
       } catch (cause) {
         throw new DataError({
           where: path,
@@ -132,17 +144,46 @@ export class ChatTokenizer {
         });
       }
     };
+    const template = join(directory, "chat_template.jinja");
+    const config = existsSync(template) ? { chat_template: await readFile(template, "utf8") } : {};
     return new ChatTokenizer(
       await json("tokenizer.json"),
-      await json("tokenizer_config.json"),
+      { ...config, ...(await json("tokenizer_config.json")) },
       directory,
     );
+  }
+
+  /** This tokenizer with new tokens, which get the next ids in their order; those that it has already keep theirs. */
+  withTokens(tokens: readonly string[]): ChatTokenizer {
+    const added = tokens
+      .filter((token) => this.#tokenizer.token_to_id(token) === undefined)
+      .map((content, index) => ({ id: this.vocabularySize + index, ...newToken(content) }));
+    if (added.length === 0) return this;
+    const { added_tokens_decoder: listed } = this.#config;
+    const listing = Object.fromEntries(added.map(({ id, ...token }) => [id, token]));
+    return new ChatTokenizer(
+      { ...this.#json, added_tokens: [...(this.#json.added_tokens ?? []), ...added] },
+      { ...this.#config, ...(listed && { added_tokens_decoder: { ...listed, ...listing } }) },
+    );
+  }
+
+  /**
+   * This tokenizer with a template that leaves `<think>` to the model. Templates of reasoning models end a prompt with
+   * it, but answers to learn from begin with it themselves.
+   */
+  withoutOpenThinking(): ChatTokenizer {
+    const template = this.#config.chat_template.replaceAll(
+      /<think>(?:\\n|\n)(?=['"]\s*[-+]?\s*\}\})/g,
+      "",
+    );
+    return new ChatTokenizer(this.#json, { ...this.#config, chat_template: template });
   }
 
   /** Writes the two files, and a generation_config.json that names the end token. */
   async write(directory: string): Promise<void> {
     const files = {
-      ...this.#files,
+      "tokenizer.json": this.#json,
+      "tokenizer_config.json": this.#config,
       "generation_config.json": { eos_token_id: this.endToken, pad_token_id: this.endToken },
     };
     for (const [name, content] of Object.entries(files)) {
@@ -156,10 +197,11 @@ export class ChatTokenizer {
       : Int32Array.from(this.#tokenizer.encode(text, { add_special_tokens: false }).ids);
   }
 
-  /** Text of token ids, special tokens included. */
+  /** Text of token ids, special tokens included. Ids beyond the tokenizer (rows that pad a matrix) have none. */
   decode(tokens: ArrayLike<number>): string {
-    if (tokens.length === 0) return "";
-    return this.#tokenizer.decode(Array.from(tokens), {
+    const known = Array.from(tokens).filter((token) => token < this.vocabularySize);
+    if (known.length === 0) return "";
+    return this.#tokenizer.decode(known, {
       skip_special_tokens: false,
       clean_up_tokenization_spaces: false,
     });
@@ -168,8 +210,15 @@ export class ChatTokenizer {
   /** Token ids of a conversation up to where the assistant begins to write. */
   encodePrompt(messages: readonly Message[]): Int32Array {
     const conversation = messages.map((message) => ({ ...message }));
+    const { bos_token, eos_token, pad_token } = this.#config;
     return this.encode(
-      this.#template.render({ messages: conversation, add_generation_prompt: true }),
+      this.#template.render({
+        messages: conversation,
+        add_generation_prompt: true,
+        bos_token: textOf(bos_token),
+        eos_token: textOf(eos_token),
+        pad_token: textOf(pad_token),
+      }),
     );
   }
 

@@ -6,6 +6,7 @@ import type { JudgedItems } from "../../evaluate/evaluate-task.ts";
 import type { MazeConfig } from "../../tasks/maze/config.ts";
 import { mazeTask, type MazeItem } from "../../tasks/maze/task.ts";
 import {
+  checkRecipe,
   evaluateRecipe,
   recipeSettings,
   trainRecipe,
@@ -15,6 +16,7 @@ import {
 import type { EvaluateContext, System } from "../system.ts";
 import { mazeBenchResult, type MazeBenchResult } from "./maze-bench.ts";
 import { rewardPresetNames, rewardPresets } from "./rewards.ts";
+import { scales } from "./scales.ts";
 
 const rewardSettings = z.object({
   preset: z
@@ -85,63 +87,7 @@ export const alphamaze: System<Config> = {
     code: "https://github.com/menloresearch/visual-thinker",
   },
   settings: recipeSettings(recipe),
-  // Differs from the paper in: half of the SFT answers skip the thinking. A model of this size learns a written-out search
-  // perfectly or not at all; with both habits in it, GRPO has the choice that it has in a large model, between guessing
-  // and working it out (docs/log.md has what it does without).
-  scales: {
-    tiny: {
-      summary: "3x3 mazes, 0.3 M parameters; about a minute on two cores",
-      settings: {
-        task: { size: 3, trace: "search", generator: "uniform", directShare: 0.5 },
-        model: {
-          layers: 3,
-          width: 96,
-          heads: 6,
-          kvHeads: 6,
-          headSize: 16,
-          hiddenWidth: 256,
-          contextLength: 96,
-        },
-        sft: { steps: 500, batch: 64, optimiser: { learningRate: 2e-3 } },
-        grpo: {
-          steps: 80,
-          prompts: 16,
-          group: 8,
-          maxTokens: 56,
-          optimiser: { learningRate: 1e-4 },
-        },
-        evaluate: { count: 1000, maxTokens: 56, temperature: 0.6 },
-        checkpointEvery: 100,
-      },
-    },
-    small: {
-      summary:
-        "5x5 mazes in the published cell encoding, 0.8 M parameters; about a quarter of an hour on two cores",
-      settings: {
-        task: { size: 5, trace: "search", directShare: 0.5 },
-        model: {
-          layers: 4,
-          width: 128,
-          heads: 8,
-          kvHeads: 8,
-          headSize: 16,
-          hiddenWidth: 352,
-          contextLength: 224,
-        },
-        sft: { steps: 1500, batch: 64, optimiser: { learningRate: 2e-3 } },
-        grpo: {
-          steps: 150,
-          prompts: 16,
-          group: 8,
-          maxTokens: 136,
-          samplesEvery: 5,
-          optimiser: { learningRate: 1e-4 },
-        },
-        evaluate: { count: 1000, maxTokens: 136, temperature: 0.6 },
-        checkpointEvery: 100,
-      },
-    },
-  },
+  scales,
   stages: ["untrained", "sft", "grpo"],
   claims: [
     {
@@ -153,6 +99,7 @@ export const alphamaze: System<Config> = {
     { metric: "MazeBench accuracy, SFT + GRPO", paper: "93 %", source: "abstract" },
   ],
   task: mazeTask,
+  check: (config) => checkRecipe(recipe, config),
   train: async (context) => ({ ...(await trainRecipe(recipe, context)) }),
   evaluate: async (context: EvaluateContext<Config>) => {
     const judged = await evaluateRecipe(recipe, context);

@@ -83,13 +83,14 @@ export function mazeFromEdges(
   edges: readonly Edge[],
   origin: number,
   target: number,
+  where = "maze edges",
 ): Maze {
   const walls = Array.from({ length: size * size }, () => allWalls);
   for (const [a, b] of edges) {
     const direction = directionBetween(size, a, b);
     if (direction === null) {
       throw new DataError({
-        where: "maze edges",
+        where,
         expected: `two neighbouring cells of a ${size}x${size} grid`,
         got: `${a} and ${b}`,
       });

@@ -3,7 +3,7 @@
 // Paper: AlphaMaze: Enhancing Large Language Models' Spatial Intelligence via GRPO, arXiv 2502.14669;
 // scores follow its released reward functions and its MazeBench evaluator.
 
-import { ConfigError } from "../../core/errors.ts";
+import { ConfigError, DataError } from "../../core/errors.ts";
 import type { Random } from "../../core/random.ts";
 import { defineTask, type Output, type Scores } from "../../core/task.ts";
 import {
@@ -20,6 +20,7 @@ import { levelBounds, levelNames, type MazeConfig, mazeConfig } from "./config.t
 import {
   type Direction,
   directions,
+  type Edge,
   generateMaze,
   type Maze,
   mazeKey,
@@ -30,6 +31,7 @@ import {
 } from "./maze.ts";
 import { mazePrompt } from "./prompt.ts";
 import { resetMessages, wrongAttempts } from "./reset.ts";
+import { fromRecord, inWordsOf, toRecord } from "./rows.ts";
 import { renderSearch, searchMoves } from "./search.ts";
 import { mazeTokens, renderMoves } from "./text.ts";
 import { renderDiff, renderFull, renderResponse, traceFault } from "./trace.ts";
@@ -42,6 +44,10 @@ export interface MazeItem {
   readonly prompt?: string;
   /** Level of a published row; absent: by the number of moves. */
   readonly level?: string;
+  /** Thinking of a published row (kind `full`); absent: made from the config. */
+  readonly trace?: string;
+  /** Passages in the order of a published row; absent: sorted. */
+  readonly edges?: readonly Edge[];
 }
 
 /** Mazes drawn before the bounds on the solution are given up. */
@@ -69,16 +75,32 @@ function make(random: Random, config: MazeConfig): MazeItem {
   });
 }
 
-function goldTrace({ maze, moves }: MazeItem, config: MazeConfig, random: Random): string {
+const promptOf = (item: MazeItem, config: MazeConfig): string =>
+  item.prompt ?? mazePrompt(config.prompt, item.maze);
+
+function goldTrace(item: MazeItem, config: MazeConfig, random: Random): string {
+  const { maze, moves } = item;
   // `at` leaves the stream where it is: the traces are the same for every share.
   if (config.trace === "none" || random.at(0) < config.directShare) return "";
   if (config.trace === "search") {
     const walk = searchMoves(maze, config.searchOrder, random);
     return renderSearch(maze, walk, moves, config.searchLimit);
   }
+  if (config.trace === "full" && item.trace !== undefined) return item.trace;
   const resets = random.uniform() < config.resetShare ? wrongAttempts(maze, random) : [];
   const render = config.trace === "full" ? renderFull : renderDiff;
   return render(maze, [...resets, { moves, message: null }]);
+}
+
+function readRow(
+  row: Readonly<Record<string, unknown>>,
+  where: string,
+  { size }: MazeConfig,
+): MazeItem {
+  const item = fromRecord(row, where);
+  if (item.maze.size === size) return item;
+  const [expected, got] = [size, item.maze.size].map((side) => `a ${side}x${side} maze`);
+  throw new DataError({ where, expected: expected!, got: got!, hint: "set the size of the task" });
 }
 
 /** How an answer ends as MazeBench reads it: tokens that are no direction do nothing. */
@@ -155,13 +177,24 @@ export const mazeTask = defineTask<MazeItem, MazeConfig>({
     // Words of a full trace, so that a step costs a handful of tokens beside its maze.
     ...(config.trace === "full" ? ["Step ", ": Go ", ...directions, ...resetMessages] : []),
   ],
+  addedTokens: (config) => mazeTokens(config.size),
   make,
-  prompt: (item, config) => [
-    { role: "user", content: item.prompt ?? mazePrompt(config.prompt, item.maze) },
-  ],
+  prompt: (item, config) => [{ role: "user", content: promptOf(item, config) }],
   gold: (item, config, random) =>
     renderResponse(goldTrace(item, config, random), renderMoves(item.moves)),
   score,
+  rows: {
+    fields: ["Prompt", "Response"],
+    goldFields: ["Cot_Response"],
+    optionalFields: ["Level"],
+    optionalGoldFields: ["raw_token"],
+    read: readRow,
+    inWordsOf: (item, example, config) => inWordsOf(item, example, config.prompt),
+    write: (item, config, random) => {
+      const full: MazeConfig = { ...config, trace: "full", directShare: 0 };
+      return { ...toRecord(item, promptOf(item, config), goldTrace(item, full, random)) };
+    },
+  },
   key: (item) => mazeKey(item.maze),
   splitKey: (item) => treeKey(item.maze),
   levels: levelNames,

@@ -4,8 +4,7 @@ import { DataError } from "../../core/errors.ts";
 import { randomStream } from "../../core/random.ts";
 import { generateMaze, mazeFromEdges, solve } from "./maze.ts";
 import { mazePrompt, promptTemplates } from "./prompt.ts";
-import { wrongAttempts } from "./reset.ts";
-import { fromRecord, mazeTextOf, movesAlong, toRecord } from "./rows.ts";
+import { mazeTextOf, movesAlong } from "./rows.ts";
 import {
   cellsAlong,
   mazeTokens,
@@ -132,37 +131,6 @@ describe("raw_token", () => {
     const text = raw.replace(from, to);
     expect(() => parseRawToken(text)).toThrow(DataError);
     expect(() => parseRawToken(text)).toThrow(message);
-  });
-});
-
-describe("published rows", () => {
-  test("raw_token gives the other fields back exactly, with and without resets and indentation", () => {
-    fc.assert(
-      fc.property(mazes, fc.constantFrom(0, 4), fc.nat(), (maze, indent, seed) => {
-        const attempts = wrongAttempts(maze, randomStream("rows", seed));
-        const record = toRecord(maze, solve(maze)!, { indent, attempts });
-        const read = parseRawToken(record.raw_token);
-        const moves = movesAlong(maze.size, read.path);
-        expect(toRecord(read.maze, moves, { indent, attempts, edges: read.edges })).toEqual(record);
-        expect(fromRecord(record)).toEqual({ maze, moves, prompt: record.Prompt });
-      }),
-    );
-  });
-
-  test("the first maze row of a training prompt is indented, the others are not", () => {
-    const { Prompt } = toRecord(exampleMaze, solve(exampleMaze)!);
-    expect(Prompt.split("\n").slice(-3)).toEqual(`    MAZE:\n    ${example}`.split("\n"));
-    expect(Prompt).not.toMatch(/^ /);
-  });
-
-  test.each([
-    ["Response", { Response: "<|right|>" }, "line 3, field Response"],
-    ["Prompt", { Prompt: example.replace("origin", "blank") }, "line 3, field Prompt"],
-    ["Cot_Response", { Cot_Response: "Step 1: Go right" }, "line 3, field Cot_Response"],
-    ["raw_token", { raw_token: "" }, "line 3, field raw_token, word 1"],
-  ] as const)("a wrong %s is named", (_, change, message) => {
-    const record = { ...toRecord(exampleMaze, solve(exampleMaze)!), ...change };
-    expect(() => fromRecord(record, "rows.jsonl, line 3")).toThrow(message);
   });
 });
 

@@ -178,6 +178,20 @@ export function parseMaze(text: string, where = "maze text"): Maze {
 
 export const renderMoves = (moves: readonly Direction[]): string => moves.map(token).join("");
 
+/** Reads direction tokens with nothing between them; throws a DataError at the first that is none. */
+export function parseMoves(text: string, where: string): Direction[] {
+  const names = readRow(text, where);
+  if (names.length === 0) {
+    throw new DataError({ where, expected: "at least one direction", got: quote(text) });
+  }
+  return names.map((name, index) => {
+    const direction = directions.find((one) => one === name);
+    if (direction !== undefined) return direction;
+    const expected = `a direction as token ${index + 1}`;
+    throw new DataError({ where, expected, got: quote(name) });
+  });
+}
+
 /** Cells a walk passes, the first one included; walls are not looked at. */
 export function cellsAlong(size: number, origin: number, moves: readonly Direction[]): number[] {
   const cells = [origin];
@@ -259,7 +273,7 @@ export function parseRawToken(
   const size = Math.max(2, ...[...pairs.flat(), origin, target, ...path].flat().map((n) => n + 1));
   const cell = ([row, column]: Pair): number => row * size + column;
   const edges = pairs.map(([a, b]): Edge => [cell(a), cell(b)]);
-  const maze = mazeFromEdges(size, edges, cell(origin), cell(target));
+  const maze = mazeFromEdges(size, edges, cell(origin), cell(target), where);
   if (edgesOf(maze).length !== edges.length) {
     throw new DataError({ where, expected: "every passage once", got: "a repeated passage" });
   }

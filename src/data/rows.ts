@@ -1,0 +1,58 @@
+// Rows of data files: any number of them, read one at a time by index, so that a set may be larger than memory.
+
+import { findFiles, formatOf } from "./find-files.ts";
+import { openJsonl } from "./jsonl.ts";
+import { openParquet } from "./parquet.ts";
+
+/** One row by its field names. What a field holds is not checked here. */
+export type Row = Readonly<Record<string, unknown>>;
+
+/** Fields that are read; a file without a required one is refused. */
+export interface RowColumns {
+  readonly required: readonly string[];
+  readonly optional: readonly string[];
+}
+
+/** The rows of one file or of several, one after the other. */
+export interface Rows {
+  readonly length: number;
+  /** File and row (counted from 0) or line (from 1), for errors. */
+  place(index: number): string;
+  /** Throws a DataError that names the place. */
+  read(index: number): Promise<Row>;
+}
+
+export interface RowFile extends Rows {
+  readonly path: string;
+}
+
+/**
+ * Opens the files of a path and checks what can be known without reading every row: that they are there, whole, and have
+ * the required columns (JSONL: whether every line is JSON shows when it is read).
+ * @param path A file, a pattern or a folder (find-files.ts).
+ * @throws DataError that names the file.
+ */
+export async function openRows(path: string, split: string, columns: RowColumns): Promise<Rows> {
+  const files = await Promise.all(
+    findFiles(path, split).map((file) =>
+      formatOf(file) === "parquet" ? openParquet(file, columns) : openJsonl(file),
+    ),
+  );
+  const starts = [0];
+  for (const { length } of files) starts.push(starts.at(-1)! + length);
+  const locate = (index: number): readonly [RowFile, number] => {
+    const file = starts.findLastIndex((start) => start <= index);
+    return [files[file]!, index - starts[file]!];
+  };
+  return {
+    length: starts.at(-1)!,
+    place: (index) => {
+      const [file, row] = locate(index);
+      return file.place(row);
+    },
+    read: async (index) => {
+      const [file, row] = locate(index);
+      return file.read(row);
+    },
+  };
+}

@@ -1,0 +1,171 @@
+// Where the items of a run come from: made by the task, or rows of published files. Both give an item for every index, the same
+// for a seed, whatever else is drawn and wherever a run was resumed.
+
+import { DataError } from "../core/errors.ts";
+import { randomStream } from "../core/random.ts";
+import type { RowFormat, Task } from "../core/task.ts";
+import { openRows, type Row, type Rows } from "../data/rows.ts";
+import { splitOf, testItems, trainItem } from "./items.ts";
+
+/** The training item with this index, counted from 0 without end. */
+export type ItemSource<Item> = (index: number) => Promise<Item>;
+
+export interface RunItems<Item> {
+  readonly sft: ItemSource<Item>;
+  readonly grpo: ItemSource<Item>;
+  readonly test: readonly Item[];
+}
+
+/** Files, patterns or folders with rows; null: the task makes the items. */
+export interface DataPaths {
+  readonly sft: string | null;
+  readonly grpo: string | null;
+  readonly test: string | null;
+}
+
+/** Indices of made items from here on are for reinforcement learning: never those of SFT. */
+const RL_ITEMS = 1_000_000_000;
+
+/** Rows of a task as items. */
+export interface ItemRows<Item> extends Pick<Rows, "length" | "place"> {
+  read(index: number): Promise<Item>;
+}
+
+const pick = (row: Row, names: readonly string[]): Row =>
+  Object.fromEntries(names.filter((name) => name in row).map((name) => [name, row[name]]));
+
+function formatOf<Item, Config>(task: Task<Item, Config>, path: string): RowFormat<Item, Config> {
+  if (task.rows !== undefined) return task.rows;
+  const got = `a task that reads none (${task.name})`;
+  throw new DataError({ where: path, expected: "a task with published rows", got });
+}
+
+/**
+ * Opens rows as items and reads the first one as a check.
+ * @param view `gold`: with the whole gold output, to imitate; `answer`: question and right answer, to be scored; `any`: with
+ *   what is there.
+ * @throws DataError that names file, row and field.
+ */
+export async function openItemRows<Item, Config>(
+  task: Task<Item, Config>,
+  config: Config,
+  path: string,
+  split: "train" | "test",
+  view: "gold" | "answer" | "any",
+): Promise<ItemRows<Item>> {
+  const format = formatOf(task, path);
+  const { fields, goldFields, optionalFields, optionalGoldFields } = format;
+  const required = view === "gold" ? [...fields, ...goldFields] : fields;
+  const optional =
+    view === "answer" ? optionalFields : [...optionalFields, ...goldFields, ...optionalGoldFields];
+  const names = [...required, ...optional];
+  const rows = await openRows(path, split, { required, optional });
+  const items: ItemRows<Item> = {
+    length: rows.length,
+    place: (index) => rows.place(index),
+    read: async (index) => {
+      const [row, where] = [await rows.read(index), rows.place(index)];
+      const missing = required.find((name) => (row[name] ?? null) === null);
+      if (missing === undefined) return format.read(pick(row, names), where, config);
+      throw new DataError({
+        where,
+        expected: `a field ${missing}`,
+        got: Object.keys(row).join(", "),
+      });
+    },
+  };
+  await items.read(0);
+  return items;
+}
+
+/**
+ * Rows in a new random order every epoch. A row whose item is held out is left out: the next one in the order takes
+ * its place.
+ */
+function shuffledRows<Item>(
+  rows: ItemRows<Item>,
+  isHeldOut: (item: Item) => boolean,
+  ...name: readonly [seed: number, use: string]
+): ItemSource<Item> {
+  let [orderOf, order]: [number, readonly number[]] = [-1, []];
+  return async (index) => {
+    const epoch = Math.floor(index / rows.length);
+    if (epoch !== orderOf) {
+      const all = Array.from({ length: rows.length }, (_, row) => row);
+      [orderOf, order] = [epoch, randomStream(...name, "row order", epoch).shuffle(all)];
+    }
+    const current = order; // another index may ask for another epoch while this one reads
+    for (let offset = 0; offset < rows.length; offset++) {
+      const item = await rows.read(current[(index + offset) % rows.length]!);
+      if (!isHeldOut(item)) return item;
+    }
+    const expected = "a row that is not held out for the evaluation";
+    throw new DataError({ where: rows.place(0), expected, got: `none among ${rows.length}` });
+  };
+}
+
+/** At most `count` rows, spread evenly over the files. */
+async function testRows<Item>(rows: ItemRows<Item>, count: number): Promise<Item[]> {
+  const wanted = Math.min(count, rows.length);
+  const items: Item[] = [];
+  for (let index = 0; index < wanted; index++) {
+    items.push(await rows.read(Math.floor((index * rows.length) / wanted)));
+  }
+  return items;
+}
+
+/**
+ * `count` held-out items: rows of the split `test`, or made by the task. Test rows without a wording of their own are asked
+ * in that of the training rows.
+ */
+export async function openTestItems<Item, Config>(
+  task: Task<Item, Config>,
+  config: Config,
+  { sft, grpo, test }: DataPaths,
+  seed: number,
+  count: number,
+): Promise<readonly Item[]> {
+  if (test === null) return testItems(task, config, seed, count);
+  const items = await testRows(await openItemRows(task, config, test, "test", "answer"), count);
+  const format = formatOf(task, test);
+  const training = sft ?? grpo;
+  if (format.inWordsOf === undefined || training === null) return items;
+  const example = await (await openItemRows(task, config, training, "train", "answer")).read(0);
+  return items.map((item) => format.inWordsOf!(item, example, config));
+}
+
+/**
+ * Opens everything a run reads. No item of the test set is ever trained on: made test items are a split of their own,
+ * test rows are left out of the training by their key.
+ * @throws DataError that names file, row and field.
+ */
+export async function openRunItems<Item, Config>(
+  task: Task<Item, Config>,
+  config: Config,
+  paths: DataPaths,
+  seed: number,
+  testCount: number,
+): Promise<RunItems<Item>> {
+  const test = await openTestItems(task, config, paths, seed, testCount);
+  const testKeys = new Set(test.map((item) => task.key(item)));
+  const isHeldOut = (item: Item): boolean =>
+    paths.test === null ? splitOf(task, item) === "test" : testKeys.has(task.key(item));
+  const made =
+    (start: number): ItemSource<Item> =>
+    async (index) =>
+      trainItem(task, config, seed, start + index, isHeldOut);
+  const open = async (use: "sft" | "grpo", path: string): Promise<ItemSource<Item>> => {
+    const view = use === "sft" ? "gold" : "answer";
+    return shuffledRows(
+      await openItemRows(task, config, path, "train", view),
+      isHeldOut,
+      seed,
+      use,
+    );
+  };
+  return {
+    sft: paths.sft === null ? made(0) : await open("sft", paths.sft),
+    grpo: paths.grpo === null ? made(RL_ITEMS) : await open("grpo", paths.grpo),
+    test,
+  };
+}

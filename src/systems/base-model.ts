@@ -1,0 +1,120 @@
+// A published model to start from: its config, its tokenizer with the tokens of the task, its weights with rows for them.
+
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { ConfigError, DataError } from "../core/errors.ts";
+import type { Random } from "../core/random.ts";
+import type { LocalEngine } from "../engine/local-engine.ts";
+import type { DecoderConfig } from "../models/decoder.ts";
+import { readModel, readModelConfig } from "../models/hugging-face.ts";
+import { drawRows } from "../models/vocabulary-rows.ts";
+import { ChatTokenizer } from "../text/chat-tokenizer.ts";
+
+/** Whether task tokens become tokens of the model, or go through its tokenizer like any text. */
+export const vocabularies = ["special", "text"] as const;
+
+/**
+ * Rows of the new tokens. `own`: the input and the output matrix each draw theirs from their own rows. `compat`: as the
+ * released script of AlphaMaze does by mistake: the input rows come from the output matrix, the output rows
+ * stay as they are.
+ */
+export const newRowKinds = ["own", "compat"] as const;
+
+export interface BaseModelSettings {
+  /** Folder in the Hugging Face layout. */
+  readonly from: string;
+  readonly vocabulary: (typeof vocabularies)[number];
+  readonly newRows: (typeof newRowKinds)[number];
+  /** Most tokens of a sequence; the model's own limit is often far larger than a run needs. */
+  readonly contextLength: number;
+}
+
+export interface BaseModel {
+  readonly config: DecoderConfig;
+  readonly tokenizer: ChatTokenizer;
+  /** Fills an engine of this config with the weights. */
+  load(engine: LocalEngine, random: Random): Promise<void>;
+}
+
+const INPUT = "model.embed_tokens.weight";
+const OUTPUT = "lm_head.weight";
+
+/**
+ * Reads config and tokenizer; the weights are read by `load`. The vocabulary of the config grows only when the tokens do
+ * not fit into the rows that pad the published matrix.
+ * @throws ConfigError when the folder is not there; DataError when a file is missing or cannot be used.
+ */
+export async function openBaseModel(
+  { from, vocabulary, newRows, contextLength }: BaseModelSettings,
+  tokens: readonly string[],
+): Promise<BaseModel> {
+  if (!existsSync(join(from, "config.json"))) {
+    throw new ConfigError({
+      where: "settings.model.from",
+      expected:
+        "a folder with a Hugging Face model (config.json, model.safetensors, tokenizer.json)",
+      got: JSON.stringify(from),
+      hint: existsSync(from) ? "it has no config.json" : "no such folder",
+    });
+  }
+  const published = await readModelConfig(from);
+  if (contextLength > published.contextLength) {
+    const expected = `at most ${published.contextLength}, the context of ${from}`;
+    throw new ConfigError({
+      where: "settings.model.contextLength",
+      expected,
+      got: String(contextLength),
+    });
+  }
+  const plain = (await ChatTokenizer.read(from)).withoutOpenThinking();
+  const tokenizer = vocabulary === "special" ? plain.withTokens(tokens) : plain;
+  const vocabularySize = Math.max(published.vocabularySize, tokenizer.vocabularySize);
+  const config = { ...published, vocabularySize, contextLength };
+  const isExtended = tokenizer.vocabularySize > plain.vocabularySize;
+  return {
+    config,
+    tokenizer,
+    load: async (engine, random) => {
+      if (vocabularySize === published.vocabularySize) await engine.loadWeights(from);
+      else await loadIntoLarger(engine, from);
+      if (isExtended) fillNewRows(engine, plain.vocabularySize, newRows, random);
+    },
+  };
+}
+
+/** Weights of a model whose vocabulary is smaller: the first rows of the engine's matrices. */
+async function loadIntoLarger(engine: LocalEngine, from: string): Promise<void> {
+  const { weights } = await readModel(from);
+  for (const name of engine.parameterNames) {
+    const found = weights.get(name)?.data;
+    const target = engine.parameter(name);
+    const grows = name === INPUT || name === OUTPUT;
+    if (
+      found === undefined ||
+      (grows ? found.length > target.length : found.length !== target.length)
+    ) {
+      const got = found === undefined ? "none" : `${found.length} numbers`;
+      throw new DataError({ where: from, expected: `${target.length} numbers of ${name}`, got });
+    }
+    target.set(found);
+  }
+}
+
+/** Draws every row that stands for no published token: those of the new tokens, and what pads the matrices. */
+function fillNewRows(
+  engine: LocalEngine,
+  known: number,
+  kind: BaseModelSettings["newRows"],
+  random: Random,
+): void {
+  const { width, vocabularySize } = engine.config;
+  const size = { width, known, count: vocabularySize - known };
+  const draw = (name: string): Float32Array =>
+    drawRows(engine.parameter(name), size, random.fork(name));
+  const put = (name: string, rows: Float32Array): void =>
+    engine.parameter(name).set(rows, known * width);
+  const isTied = !engine.parameterNames.includes(OUTPUT);
+  if (isTied) put(INPUT, draw(INPUT));
+  else if (kind === "compat") put(INPUT, draw(OUTPUT));
+  else for (const name of [INPUT, OUTPUT]) put(name, draw(name));
+}

@@ -1,0 +1,228 @@
+// AlphaMaze at scale paper, on a published-looking checkpoint of a few thousand weights: rows from files, new tokens, SFT, GRPO,
+// evaluation by the levels of the file, resume.
+
+import { createHash } from "node:crypto";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parquetWriteFile } from "hyparquet-writer";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { main } from "../src/cli/main.ts";
+import { randomStream } from "../src/core/random.ts";
+import { LocalEngine } from "../src/engine/local-engine.ts";
+import type { DecoderConfig } from "../src/models/decoder.ts";
+import { readModel } from "../src/models/hugging-face.ts";
+import { readEvaluations, readMetrics, readSamples } from "../src/run/run-directory.ts";
+import { mazeTokens } from "../src/tasks/maze/text.ts";
+import { ChatTokenizer } from "../src/text/chat-tokenizer.ts";
+
+let root: string;
+const at = (...parts: string[]): string => join(root, ...parts);
+
+/** Rows of the matrices that stand for no token, as in Qwen checkpoints. */
+const padding = 40;
+const published = ChatTokenizer.ofTokens(["RESET"]);
+const config: DecoderConfig = {
+  vocabularySize: published.vocabularySize + padding,
+  contextLength: 4096,
+  width: 32,
+  layers: 1,
+  heads: 2,
+  kvHeads: 1,
+  headSize: 16,
+  hiddenWidth: 48,
+  ropeTheta: 10_000,
+  normEpsilon: 1e-6,
+  qkvBias: true,
+  qkNorm: false,
+  tiedEmbeddings: false,
+};
+
+async function alidade(...argv: string[]) {
+  let [stdout, stderr] = ["", ""];
+  const code = await main(argv, {
+    stdout: { write: (text: string) => (stdout += text) },
+    stderr: { write: (text: string) => (stderr += text) },
+  });
+  return { code, stderr, json: () => JSON.parse(stdout) as Record<string, never> };
+}
+
+async function writeCheckpoint(directory: string): Promise<void> {
+  mkdirSync(directory);
+  const engine = new LocalEngine(config);
+  engine.initialise(randomStream("base"));
+  await engine.saveModel(directory);
+  engine.dispose();
+  await published.write(directory);
+  // Its template opens the thinking itself, as that of DeepSeek-R1-Distill does.
+  const path = join(directory, "tokenizer_config.json");
+  const json = JSON.parse(readFileSync(path, "utf8")) as { chat_template: string };
+  const opened = json.chat_template.replace(
+    "'<|assistant|>' }}",
+    String.raw`'<|assistant|><think>\n' }}`,
+  );
+  writeFileSync(path, JSON.stringify({ ...json, chat_template: `{{ bos_token }}${opened}` }));
+}
+
+/** Makes rows of the benchmark from written ones. */
+function writeBenchmark(from: string, to: string): void {
+  const rows = readFileSync(from, "utf8")
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as { Prompt: string; Response: string });
+  const column = (name: string, data: string[]) => ({ name, data, type: "STRING" as const });
+  parquetWriteFile({
+    filename: to,
+    columnData: [
+      column(
+        "Prompt",
+        rows.map(({ Prompt }) => Prompt),
+      ),
+      column(
+        "Response",
+        rows.map(({ Response }) => Response),
+      ),
+      column(
+        "Level",
+        rows.map((_, index) => ["Gentle", "Cruel"][index % 2]!),
+      ),
+    ],
+  });
+}
+
+const size = 3;
+const shrunk = [
+  `task.size=${size}`,
+  "model.contextLength=1600",
+  "sft.steps=2",
+  "sft.batch=2",
+  "grpo.steps=2",
+  "grpo.group=2",
+  "grpo.maxTokens=8",
+  "evaluate.maxTokens=8",
+  "evaluate.count=6",
+  "checkpointEvery=1",
+];
+const flags = (name: string, ...more: string[]): string[] => {
+  const data = ["sft", "grpo", "test"].map((use) => `data.${use}=${at("data")}`);
+  const set = [...shrunk, ...data, `model.from=${at("base")}`, ...more];
+  const words = ["train", "alphamaze", "--scale", "paper", "--out", at(name), "--json"];
+  return words.concat(set.flatMap((setting) => ["--set", setting]));
+};
+
+beforeAll(async () => {
+  root = mkdtempSync(join(tmpdir(), "alidade-paper-"));
+  await writeCheckpoint(at("base"));
+  mkdirSync(at("data"));
+  const write = (...more: string[]) =>
+    alidade("data", "maze", "--size", String(size), "--write", ...more);
+  const train = ["--prompt", "training", "--reset-share", "1", "--count", "12"];
+  expect((await write(at("data/train.jsonl"), ...train)).code).toBe(0);
+  expect((await write(at("bench.jsonl"), "--seed", "9", "--count", "6")).code).toBe(0);
+  writeBenchmark(at("bench.jsonl"), at("data/test-00000-of-00001.parquet"));
+});
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+const sha256 = (path: string): string =>
+  createHash("sha256").update(readFileSync(path)).digest("hex");
+
+describe("scale paper", () => {
+  it("trains on rows of files, from a checkpoint with new tokens", async () => {
+    const { code, stderr } = await alidade(...flags("whole"));
+    expect({ code, stderr }).toMatchObject({ code: 0 });
+    const evaluations = readEvaluations(at("whole"));
+    expect(evaluations.map(({ stage }) => stage)).toEqual(["untrained", "sft", "grpo"]);
+    for (const { count, levels } of evaluations) {
+      expect(count).toBe(6);
+      expect(Object.keys(levels as object).toSorted()).toEqual(["Cruel", "Gentle"]);
+    }
+    const bench = JSON.parse(readFileSync(at("whole/mazebench-grpo.json"), "utf8")) as object;
+    expect(bench).toMatchObject({
+      level_accuracies: { Gentle: { total: 3 }, Cruel: { total: 3 } },
+    });
+    expect(readMetrics(at("whole")).length).toBe(4);
+    const prompts = readSamples(at("whole"), "grpo").map(
+      ({ messages }) => messages as { content: string }[],
+    );
+    const rows = readFileSync(at("data/train.jsonl"), "utf8").trim().split("\n");
+    const known = rows.map((row) => (JSON.parse(row) as { Prompt: string }).Prompt);
+    for (const [message] of prompts) expect(known).toContain(message!.content);
+  });
+
+  it("saves a model whose tokenizer has the tokens of the task, each one token", async () => {
+    const tokenizer = await ChatTokenizer.read(at("whole/model"));
+    const tokens = mazeTokens(size);
+    expect(tokens.length).toBe(32);
+    const first = published.vocabularySize;
+    expect(tokens.map((token) => [...tokenizer.encode(token)])).toEqual(
+      tokens.map((_, index) => [first + index]),
+    );
+    expect(tokenizer.decode(tokenizer.encode(tokens.join("")))).toBe(tokens.join(""));
+    const { config: saved } = await readModel(at("whole/model"));
+    expect(saved).toEqual({ ...config, contextLength: 1600 });
+    const prompt = tokenizer.decode(tokenizer.encodePrompt([{ role: "user", content: "a" }]));
+    expect(prompt).toBe("<|user|>a<|assistant|>");
+  });
+
+  it("evaluates on other files", async () => {
+    const bench = at("data/test-*.parquet");
+    const set = ["--set", `data.test=${bench}`];
+    const { code, json } = await alidade("evaluate", at("whole"), "--count", "4", "--json", ...set);
+    expect(code).toBe(0);
+    expect(json()["count"]).toBe(4);
+    expect(Object.keys(json()["levels"]!).toSorted()).toEqual(["Cruel", "Gentle"]);
+  });
+
+  it("stops at a bad row with what is trained, and goes on when it is mended", async () => {
+    const [good, path] = [readFileSync(at("data/train.jsonl"), "utf8"), at("mended.jsonl")];
+    const lines = good.trim().split("\n");
+    const settings = ["checkpointEvery=9", "sft.steps=4", `data.sft=${path}`];
+    writeFileSync(path, good);
+    expect((await alidade(...flags("good", ...settings))).code).toBe(0);
+    let stopped: Awaited<ReturnType<typeof alidade>> | undefined;
+    for (let bad = 1; bad < lines.length && stopped === undefined; bad++) {
+      // Rows of the first step stop the run before anything is trained; try until it is one of a later step.
+      const broken = lines.map((line, index) =>
+        index === bad ? line.replace("Step 1", "Step 7") : line,
+      );
+      writeFileSync(path, `${broken.join("\n")}\n`);
+      const tried = await alidade(...flags(`bad-${bad}`, ...settings));
+      if (tried.code === 1 && tried.stderr.includes("(from sft-")) {
+        stopped = tried;
+        expect(tried.stderr).toMatch(
+          new RegExp(`mended.jsonl, line ${bad + 1}, field Cot_Response: expected a correct trace`),
+        );
+        writeFileSync(path, good);
+        expect((await alidade("resume", at(`bad-${bad}`))).code).toBe(0);
+        const model = "model/model.safetensors";
+        expect(sha256(at(`bad-${bad}`, model))).toBe(sha256(at("good", model)));
+      }
+    }
+    expect(stopped, "a row of a later step").toBeDefined();
+  });
+
+  it("may leave the tokens to the tokenizer", async () => {
+    const more = ["model.vocabulary=text", "data.grpo=null"];
+    const room = ["model.contextLength=4000", "sft.steps=1", "grpo.steps=0", "evaluate.count=2"];
+    const { code, stderr } = await alidade(...flags("text", ...more, ...room));
+    expect({ code, stderr }).toMatchObject({ code: 0 });
+    expect((await ChatTokenizer.read(at("text/model"))).vocabularySize).toBe(
+      published.vocabularySize,
+    );
+  });
+});
+
+describe("what cannot begin is refused before anything is written", () => {
+  it.each([
+    [["data.sft=/none"], "/none: expected a file, a pattern or a folder with rows, got nothing"],
+    [["model.from=/none"], "settings.model.from: expected a folder with a Hugging Face model"],
+    [["model.contextLength=9999"], "settings.model.contextLength: expected at most 4096"],
+    [["model.lora={}"], "settings.model.lora: expected null; LoRA is not supported yet"],
+    [["task.size=4"], "expected a 4x4 maze, got a 3x3 maze (set the size of the task)"],
+  ])("%s", async (more, message) => {
+    const { code, stderr } = await alidade(...flags("refused", ...more));
+    expect(stderr).toContain(message);
+    expect(stderr).not.toContain("writing");
+    expect(code).not.toBe(0);
+  });
+});
