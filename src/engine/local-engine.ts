@@ -27,7 +27,7 @@ import {
   type DecoderConfig,
   type DecoderParameters,
 } from "../models/decoder.ts";
-import { readModel, writeModel } from "../models/hugging-face.ts";
+import { readWeights, writeModel } from "../models/hugging-face.ts";
 import { AdamW } from "../nn/adamw.ts";
 import { mapTree, ParameterLayout } from "../nn/parameters.ts";
 import { readSafetensors, writeSafetensors } from "../nn/safetensors.ts";
@@ -228,30 +228,7 @@ export class LocalEngine implements Engine {
 
   /** Weights alone, from a folder in the Hugging Face layout. */
   async loadWeights(directory: string): Promise<void> {
-    const { weights } = await readModel(directory);
-    for (const { name, shape } of this.#layout.specs) {
-      const found = weights.get(name);
-      if (found === undefined || found.shape.join() !== shape.join()) {
-        throw new DataError({
-          where: join(directory, "model.safetensors"),
-          expected: `${name} of shape [${shape.join(", ")}]`,
-          got: found === undefined ? "none" : `[${found.shape.join(", ")}]`,
-        });
-      }
-      this.#layout.view(this.#weights, name).set(found.data);
-      weights.delete(name);
-    }
-    // Files of tied models may hold the embedding a second time, old ones a table of the rotary positions.
-    const isKnown = (name: string): boolean =>
-      name === "lm_head.weight" || name.endsWith("rotary_emb.inv_freq");
-    const stranger = [...weights.keys()].find((name) => !isKnown(name));
-    if (stranger !== undefined) {
-      throw new DataError({
-        where: join(directory, "model.safetensors"),
-        expected: "the parameters of this model and no others",
-        got: stranger,
-      });
-    }
+    await readWeights(directory, this.config, this.#layout.views(this.#weights));
   }
 
   dispose(): void {
