@@ -94,7 +94,9 @@ function emitDecoder(emit: OnnxWriter, config: DecoderConfig): void {
         `past_key_values.${index}.value`,
         lastPosition,
         total32,
-        ...["", "", ""], // tables and positions of rotary attention
+        "", // tables
+        "", // and positions of rotary attention: not inside
+        "",
         bias,
       ],
       { num_heads: { int: heads }, kv_num_heads: { int: kvHeads } },

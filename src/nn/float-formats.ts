@@ -6,7 +6,7 @@ export type FloatDtype = "F64" | "F32" | "F16" | "BF16";
 interface FloatFormat {
   readonly sizeBytes: number;
   /** Fills `target` from as many numbers of this format. */
-  decode(bytes: Uint8Array, target: Float32Array): void;
+  readonly decode: (bytes: Uint8Array, target: Float32Array) => void;
 }
 
 const viewOf = (bytes: Uint8Array): DataView =>

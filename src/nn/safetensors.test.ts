@@ -36,6 +36,9 @@ function file(header: unknown, dataBytes: number): Buffer {
   return Buffer.concat([length, json, Buffer.alloc(dataBytes)]);
 }
 
+const sorted = (tensors: Map<string, NamedArray>): [string, NamedArray][] =>
+  [...tensors].sort(([a], [b]) => (a < b ? -1 : 1));
+
 const read = async (bytes: Uint8Array): Promise<Map<string, NamedArray>> => {
   writeFileSync(path, bytes);
   return readSafetensors(path);
@@ -134,13 +137,13 @@ describe("a safetensors file", () => {
       c: { shape: [2, 1], data: Float32Array.of(4, 5) },
     });
     const whole = readFileSync(path);
-    const expected = JSON.stringify([...(await read(whole))].sort());
+    const expected = JSON.stringify(sorted(await read(whole)));
     const passing: number[] = [];
     for (let bit = 0; bit < whole.length * 8; bit++) {
       const changed = Buffer.from(whole);
       changed[bit >> 3]! ^= 1 << (bit & 7);
       try {
-        expect(JSON.stringify([...(await read(changed))].sort())).toBe(expected);
+        expect(JSON.stringify(sorted(await read(changed)))).toBe(expected);
         passing.push(bit);
       } catch (error) {
         expect(error, `bit ${bit}`).toBeInstanceOf(DataError);
@@ -150,10 +153,10 @@ describe("a safetensors file", () => {
   });
 
   it("keeps bfloat16 as the nearest numbers, in half the bytes", async () => {
-    const data = Float32Array.of(1, 1.001, -3.14159, 1e-20);
+    const data = Float32Array.of(1, 1.001, -5.123, 1e-20);
     await writeSafetensors(path, { a: { shape: [4], data } }, "BF16");
     expect([...(await readSafetensors(path)).get("a")!.data]).toEqual(
-      [1, 1, -3.140625, 1.0005e-20].map((value) => expect.closeTo(value, 5) as number),
+      [1, 1, -5.125, 1.0005e-20].map((value) => expect.closeTo(value, 5) as number),
     );
   });
 
