@@ -77,6 +77,22 @@ describe.each(ragged)("%s, a batch padded on the %s", (name, padding) => {
   });
 });
 
+it("the inputs have the names and extents that transformers.js looks for", async () => {
+  const { path } = await exported("qwen3", "left");
+  const session = await node.InferenceSession.create(path);
+  const described = session.inputMetadata.map((one) => [one.name, one.isTensor && one.shape]);
+  const cache = ["batch_size", 2, "past_sequence_length", 16];
+  expect(described).toEqual([
+    ["input_ids", ["batch_size", "sequence_length"]],
+    ["attention_mask", ["batch_size", "total_sequence_length"]],
+    ...[0, 1].flatMap((layer) => [
+      [`past_key_values.${layer}.key`, cache],
+      [`past_key_values.${layer}.value`, cache],
+    ]),
+  ]);
+  await session.release();
+});
+
 describe("in a browser", () => {
   it("gives the same tokens", async ({ skip }) => {
     skip(!existsSync(browser), `no browser at ${browser}; ALIDADE_CHROMIUM may name one`);

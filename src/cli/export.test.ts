@@ -61,6 +61,9 @@ describe("alidade export", () => {
     const config = JSON.parse(readFileSync(join(out, "config.json"), "utf8")) as object;
     expect(config).toMatchObject({ torch_dtype: dtype, eos_token_id: 1 });
     expect(config).not.toHaveProperty("dtype");
+    const tokenizer = readFileSync(join(out, "tokenizer_config.json"), "utf8");
+    const template = readFileSync(join(out, "chat_template.jinja"), "utf8");
+    expect(JSON.parse(tokenizer)).toMatchObject({ chat_template: template, eos_token: "<|end|>" });
   });
 
   it("merges an adapter", async () => {

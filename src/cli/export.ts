@@ -92,6 +92,13 @@ async function readMerged(
   return weights;
 }
 
+type Json = Readonly<Record<string, unknown>>;
+
+async function rewriteJson(path: string, change: (json: Json) => Json): Promise<void> {
+  const json = JSON.parse(await readFile(path, "utf8")) as Json;
+  await writeFile(path, `${JSON.stringify(change(json), null, 2)}\n`);
+}
+
 /** Writes the exported files into an existing folder. */
 async function writeFiles(model: string, directory: string, options: ExportOptions): Promise<void> {
   const config = await readModelConfig(model);
@@ -103,11 +110,18 @@ async function writeFiles(model: string, directory: string, options: ExportOptio
   for (const name of COMPANIONS) {
     if (existsSync(join(model, name))) await copyFile(join(model, name), join(directory, name));
   }
-  // The config says how the weights are stored, which may have changed.
-  const text = await readFile(join(model, "config.json"), "utf8");
-  const { torch_dtype: _old, dtype: _new, ...kept } = JSON.parse(text) as Record<string, unknown>;
-  const written = { ...kept, torch_dtype: options.dtype ?? "float32" };
-  await writeFile(join(directory, "config.json"), `${JSON.stringify(written, null, 2)}\n`);
+  // How the weights are stored may have changed.
+  await rewriteJson(join(directory, "config.json"), ({ torch_dtype: _a, dtype: _b, ...kept }) => ({
+    ...kept,
+    torch_dtype: options.dtype ?? "float32",
+  }));
+  const template = join(model, "chat_template.jinja");
+  if (existsSync(template)) {
+    // transformers.js looks for it in the config of the tokenizer only.
+    const text = await readFile(template, "utf8");
+    const path = join(directory, "tokenizer_config.json");
+    await rewriteJson(path, (config) => ({ ...config, chat_template: text }));
+  }
   const generation = join(directory, "generation_config.json");
   if (!existsSync(generation)) {
     const { endToken } = tokenizer;

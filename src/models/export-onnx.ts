@@ -117,22 +117,27 @@ function emitDecoder(emit: OnnxWriter, config: DecoderConfig): void {
   emit.rename(one("Reshape", [logits, perToken]), "logits");
 }
 
+/** The extents carry the names that Optimum gives them; transformers.js makes an empty cache from `batch_size`. */
 function interfaceOf(config: DecoderConfig): { inputs: OnnxValue[]; outputs: OnnxValue[] } {
   const cache = (kind: string, length: string): OnnxValue[] =>
     Array.from({ length: config.layers * 2 }, (_, index) => ({
       name: `${kind}.${index >> 1}.${index % 2 === 0 ? "key" : "value"}`,
       dtype: "float32",
-      shape: ["batch", config.kvHeads, length, config.headSize],
+      shape: ["batch_size", config.kvHeads, length, config.headSize],
     }));
   return {
     inputs: [
-      { name: "input_ids", dtype: "int64", shape: ["batch", "sequence"] },
-      { name: "attention_mask", dtype: "int64", shape: ["batch", "total"] },
-      ...cache("past_key_values", "past"),
+      { name: "input_ids", dtype: "int64", shape: ["batch_size", "sequence_length"] },
+      { name: "attention_mask", dtype: "int64", shape: ["batch_size", "total_sequence_length"] },
+      ...cache("past_key_values", "past_sequence_length"),
     ],
     outputs: [
-      { name: "logits", dtype: "float32", shape: ["batch", "sequence", config.vocabularySize] },
-      ...cache("present", "total"),
+      {
+        name: "logits",
+        dtype: "float32",
+        shape: ["batch_size", "sequence_length", config.vocabularySize],
+      },
+      ...cache("present", "total_sequence_length"),
     ],
   };
 }
