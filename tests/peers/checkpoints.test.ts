@@ -1,6 +1,9 @@
 // Checkpoints of transformers and peft give the numbers here that they give there.
 
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { DataError } from "../../src/core/errors.ts";
 import { LocalEngine } from "../../src/engine/local-engine.ts";
 import { checkVocabulary, readModelConfig } from "../../src/models/hugging-face.ts";
 import { ChatTokenizer } from "../../src/text/chat-tokenizer.ts";
@@ -31,6 +34,55 @@ describe.each([
     const prompts = cases.map(({ tokens }) => tokens);
     const greedy = await engineGreedy(config, weights, prompts, cases[0]!.greedy.length);
     expect(greedy).toEqual(cases.map((one) => one.greedy));
+  });
+});
+
+describe("a byte-level tokenizer with the pre-tokenizer of Qwen", () => {
+  interface TextCase {
+    readonly text: string;
+    readonly tokens: readonly number[];
+    readonly decoded: string;
+  }
+  const path = join(fixture("byte-level"), "expected.json");
+  const { cases } = JSON.parse(readFileSync(path, "utf8")) as { cases: readonly TextCase[] };
+
+  it.each(cases)("reads and writes $text as there", async ({ text, tokens, decoded }) => {
+    const tokenizer = await ChatTokenizer.read(fixture("byte-level"));
+    expect([...tokenizer.encode(text)]).toEqual(tokens);
+    expect(tokenizer.decode(tokens)).toBe(decoded);
+  });
+});
+
+describe("a tokenizer's config", () => {
+  const parse = (name: string): Record<string, unknown> =>
+    JSON.parse(readFileSync(join(fixture("qwen2"), name), "utf8")) as Record<string, unknown>;
+  const make = (change: Record<string, unknown>): ChatTokenizer =>
+    new ChatTokenizer(parse("tokenizer.json"), { ...parse("tokenizer_config.json"), ...change });
+  const template = "{{ bos_token }}{{ messages[0]['content'] }}{{ eos_token }}";
+
+  it("may hold several templates, and special tokens as records", () => {
+    const tokenizer = make({
+      chat_template: [
+        { name: "tool_use", template: "no" },
+        { name: "default", template },
+      ],
+      bos_token: { content: "<|user|>", lstrip: false },
+      eos_token: { content: "<|stop|>", lstrip: false },
+      unk_token: null,
+    });
+    expect([...tokenizer.encodePrompt([{ role: "user", content: "up" }])]).toEqual([3, 104, 2]);
+    expect([tokenizer.endToken, tokenizer.stopTokens]).toEqual([2, [2]]);
+    expect(tokenizer.decodeAnswer(Int32Array.of(104, 2))).toBe("up");
+  });
+
+  it.each([
+    [{ chat_template: undefined }, /chat_template/],
+    [{ chat_template: [{ name: "tool_use", template }] }, /chat_template/],
+    [{ chat_template: "{% if %}" }, /expected a chat template in Jinja/],
+    [{ chat_template: template, eos_token: "<|nowhere|>" }, /the end token <\|nowhere\|>/],
+  ])("%j is refused", (change, message) => {
+    expect(() => make(change)).toThrow(DataError);
+    expect(() => make(change)).toThrow(message);
   });
 });
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model
-from tokenizers import Tokenizer, decoders, models
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -165,7 +165,58 @@ def write_adapter(name: str, base: str, tokenizer, **lora) -> None:
     print(name, "seed", seed, "gap", round(gap, 4), sorted(path.name for path in folder.iterdir()))
 
 
+# The pre-tokenizer of the published Qwen2, Qwen3 and DeepSeek-R1-Distill-Qwen models.
+QWEN_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+TEXTS = [
+    "",
+    " ",
+    "left, up; it's DOWN'S right",
+    "3x3 = 9, 1234567890",
+    "  two spaces\n\n\ttab \r\n end  ",
+    "naïve café cafe\u0301 Å A\u030a",
+    "左に二歩、上へ 🧭🗺️ مرحبا",
+    "<|im_start|>user\nWhere?<|im_end|>\n<think>\nup</think>",
+    "<|im_start|><|im_end|> <|im_start| > <think",
+    "\u0000\u0007\ufeff\u200b",
+]
+
+
+def write_byte_level(name: str) -> None:
+    """A tokenizer of the kind that Qwen models publish, trained on a few lines, with its encodings of odd texts."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(QWEN_PATTERN), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=340, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    lines = [*TEXTS, "go left, then right, then up to the right wall; down is where it's left", "左 右 上 下 左に"]
+    tokenizer.train_from_iterator(lines, trainer)
+    tokenizer.add_special_tokens(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
+    tokenizer.add_tokens([AddedToken(word, normalized=False) for word in ("<think>", "</think>")])
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>")
+    fast.chat_template = TEMPLATE.replace("{{ bos_token }}", "")
+    folder = FIXTURES / name
+    shutil.rmtree(folder, ignore_errors=True)
+    fast.save_pretrained(folder)
+    cases = []
+    for text in TEXTS:
+        tokens = fast.encode(text, add_special_tokens=False)
+        cases.append({"text": text, "tokens": tokens, "decoded": fast.decode(tokens, skip_special_tokens=False)})
+    write_expected(folder, {"cases": cases})
+    print(name, len(fast), "tokens")
+
+
 def main() -> None:
+    write_byte_level("byte-level")
     torch.set_num_threads(1)
     tokenizer = make_tokenizer()
     small = {"num_hidden_layers": 2, "max_position_embeddings": 128, "bos_token_id": 0, "eos_token_id": 1}
