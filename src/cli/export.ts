@@ -120,7 +120,7 @@ async function writeFiles(model: string, directory: string, options: ExportOptio
     // transformers.js looks for it in the config of the tokenizer only.
     const text = await readFile(template, "utf8");
     const path = join(directory, "tokenizer_config.json");
-    await rewriteJson(path, (config) => ({ ...config, chat_template: text }));
+    await rewriteJson(path, (old) => ({ ...old, chat_template: text }));
   }
   const generation = join(directory, "generation_config.json");
   if (!existsSync(generation)) {
