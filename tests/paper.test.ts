@@ -11,7 +11,7 @@ import { main } from "../src/cli/main.ts";
 import { randomStream } from "../src/core/random.ts";
 import { LocalEngine } from "../src/engine/local-engine.ts";
 import type { DecoderConfig } from "../src/models/decoder.ts";
-import { readModel } from "../src/models/hugging-face.ts";
+import { readModelConfig } from "../src/models/hugging-face.ts";
 import { readEvaluations, readMetrics, readSamples } from "../src/run/run-directory.ts";
 import { mazeTokens } from "../src/tasks/maze/text.ts";
 import { ChatTokenizer } from "../src/text/chat-tokenizer.ts";
@@ -158,7 +158,7 @@ describe("scale paper", () => {
       tokens.map((_, index) => [first + index]),
     );
     expect(tokenizer.decode(tokenizer.encode(tokens.join("")))).toBe(tokens.join(""));
-    const { config: saved } = await readModel(at("whole/model"));
+    const saved = await readModelConfig(at("whole/model"));
     expect(saved).toEqual({ ...config, contextLength: 1600 });
     const prompt = tokenizer.decode(tokenizer.encodePrompt([{ role: "user", content: "a" }]));
     expect(prompt).toBe("<|user|>a<|assistant|>");

@@ -11,6 +11,7 @@ import type { System } from "../systems/system.ts";
 import { collect, type CommandContext, type CommandResult } from "./command.ts";
 import { printResult, subcommand, wholeNumber } from "./command.ts";
 import { refuseCustomRun } from "./custom-run.ts";
+import { findModel } from "./find-model.ts";
 import { formatNumber, formatTable, formatValue } from "./output.ts";
 import { TerminalProgress } from "./progress.ts";
 import { findScale } from "./train.ts";
@@ -23,18 +24,6 @@ interface EvaluateOptions {
   readonly system?: string;
   readonly scale: string;
   readonly set?: readonly string[];
-}
-
-/** The folder with `config.json`: the model of a run, or the folder itself. */
-function findModel(path: string): string {
-  const folder = [join(path, "model"), path].find((one) => existsSync(join(one, "config.json")));
-  if (folder !== undefined) return folder;
-  throw new ConfigError({
-    where: path,
-    expected: "a run with a trained model, or a model folder with config.json",
-    got: existsSync(path) ? "neither" : "no such folder",
-    hint: "a run has a model once its training is done",
-  });
 }
 
 /** The system and its settings: as the run recorded them, else as the options say. */

@@ -10,6 +10,7 @@ import type { CommandContext } from "./command.ts";
 import { registerData } from "./data.ts";
 import { registerBench } from "./bench.ts";
 import { registerEvaluate } from "./evaluate.ts";
+import { registerExport } from "./export.ts";
 import { registerList } from "./list.ts";
 import { registerResume } from "./resume.ts";
 import { registerShow } from "./show.ts";
@@ -33,6 +34,7 @@ function makeProgram(context: CommandContext, argv: readonly string[]): Command 
   registerTrain(program, context);
   registerResume(program, context);
   registerEvaluate(program, context);
+  registerExport(program, context);
   registerBench(program, context);
   return program;
 }

@@ -29,8 +29,8 @@ import {
   type DecoderParameters,
   type LoraConfig,
 } from "../models/decoder.ts";
-import { readModel, writeModel } from "../models/hugging-face.ts";
-import { fillPack, packExtents, packInputs, type PackShape } from "../models/packing.ts";
+import { readWeights, writeModel, type ReadWeightsOptions } from "../models/hugging-face.ts";
+import { fillPack, packMemory, packInputs, type PackShape } from "../models/packing.ts";
 import { Optimiser } from "../nn/optimiser.ts";
 import { leaves, mapTree, ParameterLayout, type ParameterSpec } from "../nn/parameters.ts";
 import { readSafetensors, writeSafetensors } from "../nn/safetensors.ts";
@@ -275,32 +275,10 @@ export class LocalEngine implements Engine {
   }
 
   /** Weights alone, from a folder in the Hugging Face layout; adapters stay as they are. */
-  async loadWeights(directory: string): Promise<void> {
-    const { weights } = await readModel(directory);
-    const { specs } = this.#frozen?.layout ?? this.#layout;
-    for (const { name, shape } of specs) {
-      const found = weights.get(name);
-      if (found === undefined || found.shape.join() !== shape.join()) {
-        throw new DataError({
-          where: join(directory, "model.safetensors"),
-          expected: `${name} of shape [${shape.join(", ")}]`,
-          got: found === undefined ? "none" : `[${found.shape.join(", ")}]`,
-        });
-      }
-      this.parameter(name).set(found.data);
-      weights.delete(name);
-    }
-    // Files of tied models may hold the embedding a second time, old ones a table of the rotary positions.
-    const isKnown = (name: string): boolean =>
-      name === "lm_head.weight" || name.endsWith("rotary_emb.inv_freq");
-    const stranger = [...weights.keys()].find((name) => !isKnown(name));
-    if (stranger !== undefined) {
-      throw new DataError({
-        where: join(directory, "model.safetensors"),
-        expected: "the parameters of this model and no others",
-        got: stranger,
-      });
-    }
+  async loadWeights(directory: string, options: ReadWeightsOptions = {}): Promise<void> {
+    const { lora: _adapters, ...config } = this.config;
+    const { layout, weights } = this.#frozen ?? { layout: this.#layout, weights: this.#weights };
+    await readWeights(directory, config, layout.views(weights), options);
   }
 
   dispose(): void {
@@ -402,22 +380,15 @@ export class LocalEngine implements Engine {
   }
 
   #tokenMemory(shape: PackShape): Record<string, TensorData> {
-    const { int32, float32 } = packExtents(shape, this.config);
-    const memory = (dtype: "int32" | "float32", extents: Record<string, number>) =>
-      Object.entries(extents).map(([name, extent]) => [name, allocate(dtype, [extent])] as const);
     return {
-      ...Object.fromEntries([...memory("int32", int32), ...memory("float32", float32)]),
+      ...packMemory(shape, this.config),
       targets: allocate("int32", [shape.rowTokens]),
     };
   }
 
   /** Padding predicts token 0. */
   #fillTokens(binding: Binding, batch: readonly Sequence[], piece: MicroBatch): void {
-    const memory = {
-      ints: (name: string) => binding.ints(name),
-      floats: (name: string) => binding.floats(name),
-    };
-    fillPack(memory, piece.shape, this.config, piece.groups);
+    fillPack(binding.memory, piece.shape, this.config, piece.groups);
     const targets = binding.ints("targets").fill(0);
     for (const { member, start } of piece.spans) {
       const { tokens, promptLength } = batch[member]!;

@@ -15,7 +15,7 @@ import {
   decoderParameters,
   type DecoderConfig,
 } from "./decoder.ts";
-import { fillPack, packExtents, packInputs } from "./packing.ts";
+import { fillPack, packInputs, packMemory } from "./packing.ts";
 
 const models = Object.entries(smallModels);
 
@@ -65,20 +65,9 @@ describe.each(models)("%s", (_name, config) => {
     const parameters = symbols(config);
     const hidden = decoderHidden(parameters, packInputs(shape, config), config);
     const program = compile({ logits: decoderLogits(parameters, hidden) });
-    const extents = packExtents(shape, config);
-    const binding = program.bind({
-      ...memory,
-      ...Object.fromEntries(
-        (["int32", "float32"] as const).flatMap((dtype) =>
-          Object.entries(extents[dtype]).map(([name, extent]) => [
-            name,
-            allocate(dtype as "int32", [extent]),
-          ]),
-        ),
-      ),
-    });
-    const ints = (name: string) => binding.ints(name);
-    fillPack({ ints, floats: (name) => binding.floats(name) }, shape, config, lists);
+    const packed = packMemory(shape, config);
+    fillPack(packed, shape, config, lists);
+    const binding = program.bind({ ...memory, ...packed });
     binding.runNow();
     let at = 0;
     for (const { prompt, rows } of lists) {

@@ -1,11 +1,14 @@
-// A model folder in the Hugging Face layout: config.json, model.safetensors, generation_config.json. transformers and vLLM load it.
+// A model folder in the Hugging Face layout: config.json, and weights in model.safetensors or in the shards that
+// model.safetensors.index.json names. transformers and vLLM load what we write.
 
+import { existsSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { z } from "zod";
 import { DataError } from "../core/errors.ts";
 import { leaves } from "../nn/parameters.ts";
-import { readSafetensors, writeSafetensors, type NamedArray } from "../nn/safetensors.ts";
+import { sizeOf } from "../tensor/index.ts";
+import { SafetensorsFile, writeSafetensors, type TensorReader } from "../nn/safetensors.ts";
 import { decoderParameters, type DecoderConfig } from "./decoder.ts";
 
 const FAMILIES = ["llama", "qwen2", "qwen3"] as const;
@@ -16,6 +19,9 @@ const ARCHITECTURES: Readonly<Record<Family, string>> = {
   qwen2: "Qwen2ForCausalLM",
   qwen3: "Qwen3ForCausalLM",
 };
+
+/** Numbers of a weight file that we write. */
+export type WeightDtype = "float32" | "bfloat16";
 
 const no = z.literal(false).nullish();
 
@@ -54,7 +60,7 @@ const configSchema = z
 const familyOf = (config: DecoderConfig): Family =>
   config.qkNorm ? "qwen3" : config.qkvBias ? "qwen2" : "llama";
 
-function toHuggingFace(config: DecoderConfig): Record<string, unknown> {
+function toHuggingFace(config: DecoderConfig, dtype: WeightDtype): Record<string, unknown> {
   const family = familyOf(config);
   return {
     architectures: [ARCHITECTURES[family]],
@@ -74,7 +80,7 @@ function toHuggingFace(config: DecoderConfig): Record<string, unknown> {
     attention_bias: false,
     attention_dropout: 0,
     use_sliding_window: false,
-    torch_dtype: "float32",
+    torch_dtype: dtype,
   };
 }
 
@@ -117,39 +123,157 @@ export async function writeModel(
   directory: string,
   config: DecoderConfig,
   views: Readonly<Record<string, Float32Array>>,
+  dtype: WeightDtype = "float32",
 ): Promise<void> {
   const json = (name: string, value: unknown): Promise<void> =>
     writeFile(join(directory, name), `${JSON.stringify(value, null, 2)}\n`);
-  await json("config.json", toHuggingFace(config));
+  await json("config.json", toHuggingFace(config, dtype));
   const tensors = leaves(decoderParameters(config)).map(
     ({ name, shape }) => [name, { shape, data: views[name]! }] as const,
   );
-  await writeSafetensors(join(directory, "model.safetensors"), Object.fromEntries(tensors));
+  const path = join(directory, WHOLE);
+  await writeSafetensors(path, Object.fromEntries(tensors), dtype === "float32" ? "F32" : "BF16");
+}
+
+async function readJson(path: string): Promise<unknown> {
+  try {
+    return JSON.parse(await readFile(path, "utf8"));
+  } catch (cause) {
+    const got = (cause as Error).message;
+    throw new DataError({ where: path, expected: "a readable JSON file", got, cause });
+  }
 }
 
 /** The config of a model folder. */
 export async function readModelConfig(directory: string): Promise<DecoderConfig> {
   const path = join(directory, "config.json");
-  let json: unknown;
-  try {
-    json = JSON.parse(await readFile(path, "utf8"));
-  } catch (cause) {
-    throw new DataError({
-      where: path,
-      expected: "a readable JSON file",
-      got: (cause as Error).message,
-      cause,
-    });
-  }
-  return fromHuggingFace(path, json);
+  return fromHuggingFace(path, await readJson(path));
 }
 
-/** Config and weights of a model folder. */
-export async function readModel(
+/** Throws a DataError when a tokenizer has ids that the model does not know. A smaller tokenizer is usual: tables are padded. */
+export function checkVocabulary(
   directory: string,
-): Promise<{ config: DecoderConfig; weights: Map<string, NamedArray> }> {
-  return {
-    config: await readModelConfig(directory),
-    weights: await readSafetensors(join(directory, "model.safetensors")),
+  config: DecoderConfig,
+  tokenizer: { readonly vocabularySize: number },
+): void {
+  if (tokenizer.vocabularySize <= config.vocabularySize) return;
+  throw new DataError({
+    where: join(directory, "tokenizer.json"),
+    expected: `token ids in [0, ${config.vocabularySize}), the vocabulary of config.json`,
+    got: `id ${tokenizer.vocabularySize - 1}`,
+    hint: "does the tokenizer belong to another model?",
+  });
+}
+
+const WHOLE = "model.safetensors";
+const INDEX = "model.safetensors.index.json";
+
+const indexSchema = z.looseObject({ weight_map: z.record(z.string(), z.string()) });
+
+/** The weights of a model folder, in one file or in shards; `close` it. Throws a DataError that names file and tensor. */
+export async function openWeights(directory: string): Promise<TensorReader> {
+  const whole = join(directory, WHOLE);
+  if (existsSync(whole)) return SafetensorsFile.open(whole);
+  const index = join(directory, INDEX);
+  if (existsSync(index)) return openShards(directory, index);
+  throw new DataError({
+    where: directory,
+    expected: `${WHOLE} or ${INDEX}`,
+    got: "neither",
+    hint: "weights in other formats are not read",
+  });
+}
+
+async function openShards(directory: string, index: string): Promise<TensorReader> {
+  const parsed = indexSchema.safeParse(await readJson(index));
+  if (!parsed.success) {
+    const got = parsed.error.issues[0]!.message;
+    throw new DataError({ where: index, expected: "a weight_map of file names by tensor", got });
+  }
+  const shards = new Map<string, SafetensorsFile>();
+  const shapes = new Map<string, readonly number[]>();
+  const close = async (): Promise<void> => {
+    for (const shard of shards.values()) await shard.close();
   };
+  const map = new Map(Object.entries(parsed.data.weight_map));
+  try {
+    for (const [name, file] of map) {
+      if (basename(file) !== file || !existsSync(join(directory, file))) {
+        const expected = `a file of the same folder for ${name}`;
+        throw new DataError({ where: index, expected, got: `${file}, which is not there` });
+      }
+      if (!shards.has(file)) shards.set(file, await SafetensorsFile.open(join(directory, file)));
+      const shape = shards.get(file)!.shapes.get(name);
+      if (shape === undefined) {
+        const expected = `${name}, which ${INDEX} says is here`;
+        throw new DataError({ where: join(directory, file), expected, got: "no such tensor" });
+      }
+      shapes.set(name, shape);
+    }
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  const readInto = async (name: string, target: Float32Array): Promise<void> => {
+    const shard = shards.get(map.get(name) ?? "");
+    if (shard === undefined)
+      throw new DataError({ where: index, expected: `a tensor ${name}`, got: "none" });
+    await shard.readInto(name, target);
+  };
+  return { shapes, readInto, close };
+}
+
+export interface ReadWeightsOptions {
+  /** Fill only the first rows of tables that have more tokens than the file. */
+  readonly largerVocabulary?: boolean;
+}
+
+/**
+ * Reads the weights of a model folder tensor by tensor into `views`, the memory of every parameter of `config` by name.
+ * Throws a DataError when a parameter is missing, has another shape, or the files hold parameters that this model does not have.
+ */
+export async function readWeights(
+  directory: string,
+  config: DecoderConfig,
+  views: Readonly<Record<string, Float32Array>>,
+  { largerVocabulary = false }: ReadWeightsOptions = {},
+): Promise<void> {
+  const fileConfig = await readModelConfig(directory);
+  const mayGrow = largerVocabulary && fileConfig.vocabularySize < config.vocabularySize;
+  const expectedConfig = mayGrow
+    ? { ...config, vocabularySize: fileConfig.vocabularySize }
+    : config;
+  const specs = leaves(decoderParameters(expectedConfig));
+  const reader = await openWeights(directory);
+  const where = join(directory, existsSync(join(directory, WHOLE)) ? WHOLE : INDEX);
+  try {
+    const strangers = new Set(reader.shapes.keys());
+    for (const { name, shape } of specs) {
+      const found = reader.shapes.get(name);
+      if (found?.join() !== shape.join()) {
+        const expected = `${name} of shape [${shape.join(", ")}]`;
+        const got = found === undefined ? "none" : `[${found.join(", ")}]`;
+        throw new DataError({ where, expected, got });
+      }
+      strangers.delete(name);
+    }
+    // Files of tied models may hold the embedding a second time, old ones a table of the rotary positions.
+    const isKnown = (name: string): boolean =>
+      name === "lm_head.weight" || name.endsWith("rotary_emb.inv_freq");
+    const stranger = [...strangers].find((name) => !isKnown(name));
+    if (stranger !== undefined) {
+      const expected = "the parameters of this model and no others";
+      throw new DataError({ where, expected, got: stranger });
+    }
+    // What shapes do not show.
+    for (const key of ["heads", "ropeTheta", "normEpsilon"] as const) {
+      if (fileConfig[key] === config[key]) continue;
+      const [expected, got] = [`${key} ${config[key]}`, String(fileConfig[key])];
+      throw new DataError({ where: join(directory, "config.json"), expected, got });
+    }
+    for (const { name, shape } of specs)
+      await reader.readInto(name, views[name]!.subarray(0, sizeOf(shape)));
+  } finally {
+    await reader.close();
+  }
 }

@@ -5,7 +5,7 @@
 // A completion is predicted from the last prompt token onwards. So the shared prompt ends one token earlier, and a row holds
 // the last prompt token and the completion but for its last token: every position of a row is scored.
 
-import { input, type Tensor } from "../tensor/index.ts";
+import { allocate, input, type Tensor, type TensorData } from "../tensor/index.ts";
 import type { DecoderConfig } from "./decoder.ts";
 
 /** Extents of a packed batch; a program is compiled for each. */
@@ -117,32 +117,27 @@ export function packInputs(shape: PackShape, heads: Heads): PackInputs {
   };
 }
 
-/** Extents of the memory that a packed batch needs, by name and type. */
-export function packExtents(
-  shape: PackShape,
-  heads: Heads,
-): { int32: Record<string, number>; float32: Record<string, number> } {
+/** Memory for the inputs of a packed batch, by name; `fillPack` writes it. */
+export function packMemory(shape: PackShape, heads: Heads): Record<string, TensorData> {
   const { groups, promptTime } = shape;
+  const integers = Object.entries(integerInputs(shape, heads)).map(
+    ([name, extent]) => [name, allocate("int32", [extent])] as const,
+  );
   return {
-    int32: integerInputs(shape, heads),
-    float32: promptTime > 0 ? { promptMask: groups * promptTime } : {},
+    ...Object.fromEntries(integers),
+    ...(promptTime > 0 && { promptMask: allocate("float32", [groups, 1, 1, promptTime]) }),
   };
-}
-
-export interface PackMemory {
-  readonly ints: (name: string) => Int32Array;
-  readonly floats: (name: string) => Float32Array;
 }
 
 /** Writes a batch into its memory: tokens, positions, the mask of the prompts and the maps. */
 export function fillPack(
-  memory: PackMemory,
+  memory: Readonly<Record<string, TensorData>>,
   shape: PackShape,
   heads: Heads,
   groups: readonly PackedGroup[],
 ): void {
-  const tokens = memory.ints("tokens").fill(0);
-  const positions = memory.ints("positions").fill(0);
+  const tokens = (memory["tokens"] as Int32Array).fill(0);
+  const positions = (memory["positions"] as Int32Array).fill(0);
   let promptAt = 0;
   let rowAt = shape.promptTokens;
   const starts = groups.map(({ prompt, rows }) => {
@@ -157,7 +152,7 @@ export function fillPack(
     return start;
   });
   if (shape.promptTime > 0) {
-    const mask = memory.floats("promptMask").fill(0);
+    const mask = (memory["promptMask"] as Float32Array).fill(0);
     groups.forEach(({ prompt }, group) =>
       mask.fill(-1e9, group * shape.promptTime + prompt.length, (group + 1) * shape.promptTime),
     );
@@ -170,14 +165,15 @@ export function fillPack(
  * the stream seen as [tokens · heads]; places are their inverse. Padding reads the last token of the stream, which is padding too.
  */
 function fillMap(
-  { ints }: PackMemory,
+  memory: Readonly<Record<string, TensorData>>,
   shape: PackShape,
   { name, kvHeads, sharing, tokens, promptTime }: MapSpec,
   groups: readonly PackedGroup[],
   starts: readonly { readonly prompt: number; readonly rows: readonly number[] }[],
 ): void {
   const count = kvHeads * sharing;
-  const places = ints(`${name}.places`);
+  const ints = (part: string): Int32Array => memory[`${name}.${part}`] as Int32Array;
+  const places = ints("places");
   const offset = shape.promptTokens + shape.rowTokens - tokens;
   const promptLength = shape.groups * count * promptTime;
   places.fill(promptLength + shape.groups * count * shape.rows * shape.rowTime);
@@ -198,8 +194,8 @@ function fillMap(
       places[source] = base + at + step;
     }
   };
-  const rowIndices = ints(`${name}.rows`);
-  const promptIndices = promptTime > 0 ? ints(`${name}.prompt`) : rowIndices;
+  const rowIndices = ints("rows");
+  const promptIndices = promptTime > 0 ? ints("prompt") : rowIndices;
   for (let group = 0; group < shape.groups; group++) {
     for (let kv = 0; kv < kvHeads; kv++) {
       for (let shared = 0; shared < sharing; shared++) {

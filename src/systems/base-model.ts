@@ -2,11 +2,11 @@
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { ConfigError, DataError } from "../core/errors.ts";
+import { ConfigError } from "../core/errors.ts";
 import type { Random } from "../core/random.ts";
 import type { LocalEngine } from "../engine/local-engine.ts";
 import type { DecoderConfig } from "../models/decoder.ts";
-import { readModel, readModelConfig } from "../models/hugging-face.ts";
+import { readModelConfig } from "../models/hugging-face.ts";
 import { drawRows } from "../models/vocabulary-rows.ts";
 import { ChatTokenizer } from "../text/chat-tokenizer.ts";
 
@@ -75,29 +75,10 @@ export async function openBaseModel(
     config,
     tokenizer,
     load: async (engine, random) => {
-      if (vocabularySize === published.vocabularySize) await engine.loadWeights(from);
-      else await loadIntoLarger(engine, from);
+      await engine.loadWeights(from, { largerVocabulary: true });
       if (isExtended) fillNewRows(engine, plain.vocabularySize, newRows, random);
     },
   };
-}
-
-/** Weights of a model whose vocabulary is smaller: the first rows of the engine's matrices. */
-async function loadIntoLarger(engine: LocalEngine, from: string): Promise<void> {
-  const { weights } = await readModel(from);
-  for (const name of engine.parameterNames) {
-    const found = weights.get(name)?.data;
-    const target = engine.parameter(name);
-    const grows = name === INPUT || name === OUTPUT;
-    if (
-      found === undefined ||
-      (grows ? found.length > target.length : found.length !== target.length)
-    ) {
-      const got = found === undefined ? "none" : `${found.length} numbers`;
-      throw new DataError({ where: from, expected: `${target.length} numbers of ${name}`, got });
-    }
-    target.set(found);
-  }
 }
 
 /** Draws every row that stands for no published token: those of the new tokens, and what pads the matrices. */
@@ -113,7 +94,7 @@ function fillNewRows(
     drawRows(engine.parameter(name), size, random.fork(name));
   const put = (name: string, rows: Float32Array): void =>
     engine.parameter(name).set(rows, known * width);
-  const isTied = !engine.parameterNames.includes(OUTPUT);
+  const isTied = engine.config.tiedEmbeddings;
   if (isTied) put(INPUT, draw(INPUT));
   else if (kind === "compat") put(INPUT, draw(OUTPUT));
   else for (const name of [INPUT, OUTPUT]) put(name, draw(name));

@@ -9,6 +9,7 @@ export * from "./operators/matmul.ts";
 export * from "./operators/neural.ts";
 export * from "./operators/reduce.ts";
 export * from "./operators/shape.ts";
+export { OnnxWriter, type ExternalData, type OnnxValue } from "./onnx.ts";
 export { gradients } from "./gradients.ts";
 export {
   allocate,

@@ -45,20 +45,38 @@ function writeAttribute(writer: Writer, name: string, value: OnnxAttribute): voi
   }
 }
 
-function writeValueInfo(writer: Writer, name: string, dtype: Dtype, shape: Shape): void {
+function writeValueInfo(writer: Writer, { name, dtype, shape }: OnnxValue): void {
   writer.uint32(lengthDelimited(1)).string(name);
   writeMessage(writer, 2, (type) =>
     writeMessage(type, 1, (tensor) => {
       tensor.uint32(varint(1)).int32(ELEMENT_TYPE[dtype]);
       writeMessage(tensor, 2, (dims) => {
         for (const extent of shape)
-          writeMessage(dims, 1, (dim) => dim.uint32(varint(1)).int64(extent));
+          writeMessage(dims, 1, (dim) => {
+            if (typeof extent === "number") dim.uint32(varint(1)).int64(extent);
+            else dim.uint32(lengthDelimited(2)).string(extent);
+          });
       });
     }),
   );
 }
 
-class GraphWriter implements Emitter {
+/** An input or output of a model; an extent that is known only when it runs has a name. */
+export interface OnnxValue {
+  readonly name: string;
+  readonly dtype: Dtype;
+  readonly shape: readonly (number | string)[];
+}
+
+/** Bytes of a constant in a file beside the model. */
+export interface ExternalData {
+  readonly file: string;
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** Collects nodes and constants, then writes them as a model. */
+export class OnnxWriter implements Emitter {
   readonly #nodes: ((writer: Writer) => void)[] = [];
   readonly #initializers = new Map<string, (writer: Writer) => void>();
   #count = 0;
@@ -114,30 +132,41 @@ class GraphWriter implements Emitter {
       bytes.length <= 64
         ? `${dtype}[${shape.join(",")}]:${Buffer.from(bytes).toString("hex")}`
         : `constant_${this.#initializers.size}`;
-    if (!this.#initializers.has(key)) {
-      this.#initializers.set(key, (writer) => {
-        for (const extent of shape) writer.uint32(varint(1)).int64(extent);
-        writer.uint32(varint(2)).int32(ELEMENT_TYPE[dtype]);
-        writer.uint32(lengthDelimited(8)).string(key);
-        writer.uint32(lengthDelimited(9)).bytes(bytes);
-      });
-    }
+    if (!this.#initializers.has(key)) this.constant(key, dtype, shape, bytes);
     return key;
   }
 
-  finish(inputs: readonly NamedTensor[], outputs: readonly NamedTensor[]): Uint8Array {
+  /** A constant of this name, its bytes in the model or in a file beside it. */
+  constant(name: string, dtype: Dtype, shape: Shape, bytes: Uint8Array | ExternalData): void {
+    this.#initializers.set(name, (writer) => {
+      for (const extent of shape) writer.uint32(varint(1)).int64(extent);
+      writer.uint32(varint(2)).int32(ELEMENT_TYPE[dtype]);
+      writer.uint32(lengthDelimited(8)).string(name);
+      if (bytes instanceof Uint8Array) {
+        writer.uint32(lengthDelimited(9)).bytes(bytes);
+        return;
+      }
+      const { file, offset, length } = bytes;
+      for (const [key, value] of Object.entries({ location: file, offset, length })) {
+        writeMessage(writer, 13, (entry) => {
+          entry.uint32(lengthDelimited(1)).string(key);
+          entry.uint32(lengthDelimited(2)).string(String(value));
+        });
+      }
+      writer.uint32(varint(14)).int32(1); // EXTERNAL
+    });
+  }
+
+  /** The bytes of a ModelProto. */
+  finish(inputs: readonly OnnxValue[], outputs: readonly OnnxValue[]): Uint8Array {
     const model = Writer.create();
     model.uint32(varint(1)).int64(IR_VERSION);
     writeMessage(model, 7, (graph) => {
       for (const write of this.#nodes) writeMessage(graph, 1, write);
       graph.uint32(lengthDelimited(2)).string("alidade");
       for (const write of this.#initializers.values()) writeMessage(graph, 5, write);
-      for (const { name, tensor } of inputs) {
-        writeMessage(graph, 11, (info) => writeValueInfo(info, name, tensor.dtype, tensor.shape));
-      }
-      for (const { name, tensor } of outputs) {
-        writeMessage(graph, 12, (info) => writeValueInfo(info, name, tensor.dtype, tensor.shape));
-      }
+      for (const value of inputs) writeMessage(graph, 11, (info) => writeValueInfo(info, value));
+      for (const value of outputs) writeMessage(graph, 12, (info) => writeValueInfo(info, value));
     });
     for (const [domain, version] of [
       ["", OPSET],
@@ -189,7 +218,7 @@ export function topologicalOrder(outputs: readonly Tensor[]): Node[] {
 
 /** The ONNX bytes of a graph; its inputs are the `input` nodes that the outputs reach. */
 export function encodeGraph(outputs: Readonly<Record<string, Tensor>>): EncodedGraph {
-  const writer = new GraphWriter();
+  const writer = new OnnxWriter();
   const names = new Map<Tensor, string>();
   const inputs: NamedTensor[] = [];
   const taken = new Set(Object.keys(outputs));
@@ -218,5 +247,7 @@ export function encodeGraph(outputs: Readonly<Record<string, Tensor>>): EncodedG
   }
   const named = Object.entries(outputs).map(([name, tensor]) => ({ name, tensor }));
   for (const { name, tensor } of named) writer.rename(names.get(tensor)!, name);
-  return { bytes: writer.finish(inputs, named), inputs, outputs: named };
+  const values = (list: readonly NamedTensor[]): OnnxValue[] =>
+    list.map(({ name, tensor: { dtype, shape } }) => ({ name, dtype, shape }));
+  return { bytes: writer.finish(values(inputs), values(named)), inputs, outputs: named };
 }

@@ -9,19 +9,37 @@ import { z } from "zod";
 import { DataError } from "../core/errors.ts";
 import type { Message } from "../core/messages.ts";
 
-/** A token by its text, or with what else is said about it. */
-const tokenSchema = z.union([z.string(), z.looseObject({ content: z.string() })]);
+/** A special token: its text, or a record of how to find it. */
+const specialToken = z.union([
+  z.string(),
+  z.looseObject({ content: z.string() }).transform(({ content }) => content),
+]);
 
 const configSchema = z.looseObject({
-  chat_template: z.string(),
-  eos_token: tokenSchema,
-  bos_token: tokenSchema.nullish(),
-  pad_token: tokenSchema.nullish(),
+  chat_template: z.union([
+    z.string(),
+    // Models with several templates: the one named "default".
+    z
+      .array(z.looseObject({ name: z.string(), template: z.string() }))
+      .transform((list) => list.find(({ name }) => name === "default")?.template)
+      .pipe(z.string()),
+  ]),
+  eos_token: specialToken,
   added_tokens_decoder: z.record(z.string(), z.unknown()).optional(),
 });
 
-const textOf = (token: z.output<typeof tokenSchema> | null | undefined): string =>
-  typeof token === "string" ? token : (token?.content ?? "");
+const generationSchema = z.looseObject({
+  eos_token_id: z.union([z.int().transform((id) => [id]), z.array(z.int())]).nullish(),
+});
+
+/** What chat templates may name beside the messages: `bos_token`, `eos_token`, … */
+function templateTokens(config: Readonly<Record<string, unknown>>): Record<string, string> {
+  const tokens = Object.entries(config)
+    .filter(([key]) => key.endsWith("_token"))
+    .map(([key, value]) => [key, specialToken.safeParse(value).data] as const)
+    .filter((pair): pair is [string, string] => pair[1] !== undefined);
+  return Object.fromEntries(tokens);
+}
 
 const tokenizerSchema = z.looseObject({
   model: z.looseObject({ vocab: z.record(z.string(), z.number()) }),
@@ -60,24 +78,33 @@ export class ChatTokenizer {
   readonly vocabularySize: number;
   /** Ends an assistant's turn. */
   readonly endToken: number;
+  /** Every token that may end a completion: the end token, and those of generation_config.json. */
+  readonly stopTokens: readonly number[];
   readonly #tokenizer: Tokenizer;
   readonly #template: Template;
   readonly #json: z.output<typeof tokenizerSchema>;
   readonly #config: z.output<typeof configSchema>;
+  readonly #templateTokens: Readonly<Record<string, string>>;
 
-  constructor(tokenizerJson: unknown, tokenizerConfig: unknown, where = "tokenizer") {
+  constructor(
+    tokenizerJson: unknown,
+    tokenizerConfig: unknown,
+    where = "tokenizer",
+    stopTokens: readonly number[] = [],
+  ) {
     const json = checked(tokenizerSchema, tokenizerJson, `${where}/tokenizer.json`);
     const config = checked(configSchema, tokenizerConfig, `${where}/tokenizer_config.json`);
     this.#json = json;
     this.#config = config;
     this.#tokenizer = new Tokenizer(json, config);
-    this.#template = new Template(config.chat_template);
+    this.#template = parseTemplate(config.chat_template, where);
+    this.#templateTokens = templateTokens(config);
     const ids = [
       ...Object.values(json.model.vocab),
       ...(json.added_tokens ?? []).map(({ id }) => id),
     ];
     this.vocabularySize = ids.reduce((largest, id) => Math.max(largest, id), -1) + 1;
-    const endText = textOf(config.eos_token);
+    const endText = config.eos_token;
     const end = this.#tokenizer.token_to_id(endText);
     if (end === undefined) {
       throw new DataError({
@@ -87,6 +114,15 @@ export class ChatTokenizer {
       });
     }
     this.endToken = end;
+    this.stopTokens = [...new Set([end, ...stopTokens])];
+    const stranger = this.stopTokens.find((id) => id < 0 || id >= this.vocabularySize);
+    if (stranger !== undefined) {
+      throw new DataError({
+        where: `${where}/generation_config.json`,
+        expected: `eos_token_id in [0, ${this.vocabularySize})`,
+        got: String(stranger),
+      });
+    }
   }
 
   /**
@@ -129,27 +165,40 @@ export class ChatTokenizer {
     return new ChatTokenizer(tokenizer, config);
   }
 
-  /** Reads the two files from a model folder; newer folders keep the template in chat_template.jinja. */
+  /** Reads a model folder: tokenizer.json, tokenizer_config.json, and where they exist chat_template.jinja and generation_config.json. */
   static async read(directory: string): Promise<ChatTokenizer> {
-    const json = async (name: string): Promise<object> => {
+    const text = async (name: string): Promise<string> => {
       const path = join(directory, name);
+      return readFile(path, "utf8").catch((cause: Error) => {
+        const expected = "a readable file";
+        throw new DataError({ where: path, expected, got: cause.message, cause });
+      });
+    };
+    const json = async (name: string): Promise<unknown> => {
+      const content = await text(name);
       try {
-        return JSON.parse(await readFile(path, "utf8")) as object;
+        return JSON.parse(content);
       } catch (cause) {
-        throw new DataError({
-          where: path,
-          expected: "a readable JSON file",
-          got: (cause as Error).message,
-          cause,
-        });
+        const got = (cause as Error).message;
+        const where = join(directory, name);
+        throw new DataError({ where, expected: "a readable JSON file", got, cause });
       }
     };
-    const template = join(directory, "chat_template.jinja");
-    const config = existsSync(template) ? { chat_template: await readFile(template, "utf8") } : {};
+    const has = (name: string): boolean => existsSync(join(directory, name));
+    const config = await json("tokenizer_config.json");
+    const template = has("chat_template.jinja") ? await text("chat_template.jinja") : undefined;
+    const generation = has("generation_config.json")
+      ? checked(
+          generationSchema,
+          await json("generation_config.json"),
+          `${directory}/generation_config.json`,
+        )
+      : {};
     return new ChatTokenizer(
       await json("tokenizer.json"),
-      { ...config, ...(await json("tokenizer_config.json")) },
+      template === undefined ? config : { ...(config as object), chat_template: template },
       directory,
+      generation.eos_token_id ?? [],
     );
   }
 
@@ -184,7 +233,10 @@ export class ChatTokenizer {
     const files = {
       "tokenizer.json": this.#json,
       "tokenizer_config.json": this.#config,
-      "generation_config.json": { eos_token_id: this.endToken, pad_token_id: this.endToken },
+      "generation_config.json": {
+        eos_token_id: this.stopTokens.length === 1 ? this.endToken : this.stopTokens,
+        pad_token_id: this.endToken,
+      },
     };
     for (const [name, content] of Object.entries(files)) {
       await writeFile(join(directory, name), `${JSON.stringify(content, null, 1)}\n`);
@@ -210,14 +262,11 @@ export class ChatTokenizer {
   /** Token ids of a conversation up to where the assistant begins to write. */
   encodePrompt(messages: readonly Message[]): Int32Array {
     const conversation = messages.map((message) => ({ ...message }));
-    const { bos_token, eos_token, pad_token } = this.#config;
     return this.encode(
       this.#template.render({
+        ...this.#templateTokens,
         messages: conversation,
         add_generation_prompt: true,
-        bos_token: textOf(bos_token),
-        eos_token: textOf(eos_token),
-        pad_token: textOf(pad_token),
       }),
     );
   }
@@ -227,9 +276,19 @@ export class ChatTokenizer {
     return Int32Array.from([...this.encode(text), this.endToken]);
   }
 
-  /** Text of a completion without its end token. */
+  /** Text of a completion without the token that ended it. */
   decodeAnswer(tokens: Int32Array): string {
-    return this.decode(tokens.at(-1) === this.endToken ? tokens.subarray(0, -1) : tokens);
+    const hasEnd = this.stopTokens.includes(tokens.at(-1)!);
+    return this.decode(hasEnd ? tokens.subarray(0, -1) : tokens);
+  }
+}
+
+function parseTemplate(template: string, where: string): Template {
+  try {
+    return new Template(template);
+  } catch (cause) {
+    const got = (cause as Error).message;
+    throw new DataError({ where, expected: "a chat template in Jinja", got, cause });
   }
 }
 
