@@ -14,7 +14,7 @@ export type {
 export type { Message } from "./core/messages.ts";
 export { silentProgress, type Progress } from "./core/progress.ts";
 export { randomStream, type Random } from "./core/random.ts";
-export { defineTask, type Output, type Scores, type Task } from "./core/task.ts";
+export { defineTask, type Output, type RowFormat, type Scores, type Task } from "./core/task.ts";
 export { LocalEngine, type LocalEngineOptions } from "./engine/local-engine.ts";
 export { evaluateTask, type TaskEvaluation } from "./evaluate/evaluate-task.ts";
 export type { DecoderConfig } from "./models/decoder.ts";

@@ -126,6 +126,41 @@ afterAll(() => rmSync(root, { recursive: true, force: true }));
 const sha256 = (path: string): string =>
   createHash("sha256").update(readFileSync(path)).digest("hex");
 
+interface Shown {
+  readonly place: string;
+  readonly prompt: readonly { readonly content: string }[];
+  readonly gold: string;
+  readonly scores: object;
+}
+
+describe("alidade data", () => {
+  const maze = (...argv: string[]) => alidade("data", "maze", "--size", String(size), ...argv);
+
+  it("shows rows of files with their gold outputs, which score full marks", async () => {
+    const shown = await maze("--from", at("data"), "--count", "4", "--json");
+    const items = shown.json()["items"] as unknown as Shown[];
+    expect(items.length).toBe(4);
+    for (const [index, { place, gold, scores, prompt }] of items.entries()) {
+      expect(place).toBe(`${at("data/train.jsonl")}, line ${index + 1}`);
+      expect(scores).toMatchObject({ solved: 1, exact: 1, trace: 1 });
+      const row = readFileSync(at("data/train.jsonl"), "utf8").split("\n")[index]!;
+      const { conversations } = JSON.parse(row) as { conversations: { content: string }[] };
+      expect([prompt[0]!.content, gold]).toEqual(conversations.map(({ content }) => content));
+    }
+    const bench = await maze("--from", at("data"), "--split", "test", "--count", "2", "--json");
+    expect(bench.json()["items"]).toMatchObject([{ level: "Gentle" }, { level: "Cruel" }]);
+  });
+
+  it("writes rows as it read them, and never over a file", async () => {
+    const write = ["--from", at("data"), "--count", "99", "--write", at("again.jsonl")];
+    expect((await maze(...write)).code).toBe(0);
+    expect(sha256(at("again.jsonl"))).toBe(sha256(at("data/train.jsonl")));
+    const second = await maze(...write);
+    expect(second.stderr).toContain("again.jsonl: expected a path that does not exist yet");
+    expect(second.code).toBe(2);
+  });
+});
+
 describe("scale paper", () => {
   it("trains on rows of files, from a checkpoint with new tokens", async () => {
     const { code, stderr } = await alidade(...flags("whole"));

@@ -11,7 +11,7 @@ import {
   type Script,
   type Sum,
 } from "../../tests/scripted-engine.ts";
-import { EngineError, RunError } from "../core/errors.ts";
+import { DataError, EngineError, RunError } from "../core/errors.ts";
 import { silentProgress } from "../core/progress.ts";
 import { randomStream } from "../core/random.ts";
 import type { Output, Scores } from "../core/task.ts";
@@ -95,6 +95,19 @@ async function failure(changes: Changes): Promise<Error> {
 }
 
 const checkpoints = (): string[] => readdirSync(join(root, "run", "checkpoints")).sort();
+
+describe("a bad row", () => {
+  it("stops the stage when its step comes; what was trained until then is in a checkpoint", async () => {
+    const bad = new DataError("rows.jsonl, line 5: expected a maze, got none");
+    const items: ItemSource<Sum> = (index) => (index < 4 ? madeItems(index) : Promise.reject(bad));
+    const settings = { steps: 9, prompts: 2 };
+    await expect(train({ items, settings })).rejects.toBe(bad);
+    expect(checkpoints()).toEqual(["grpo-000002"]);
+    // A resumed stage that comes no further leaves that checkpoint alone.
+    await expect(train({ items, settings, done: 2 })).rejects.toBe(bad);
+    expect(checkpoints()).toEqual(["grpo-000002"]);
+  });
+});
 
 describe("a GRPO step", () => {
   it("trains on every completion with its advantage and its reference", async () => {

@@ -42,7 +42,7 @@ const scoresText = (scores: Scores): string =>
     .map(([name, value]) => `${name} ${value === null ? "abstains" : formatNumber(value)}`)
     .join(", ");
 
-/** An item, and the random stream of what is drawn for it. */
+/** An item and where it comes from. */
 interface Numbered {
   readonly item: unknown;
   readonly index: number;
@@ -111,16 +111,12 @@ async function writeData(
   path: string,
   options: DataOptions,
 ): Promise<CommandResult> {
+  const refuse = (expected: string, got: string): ConfigError =>
+    new ConfigError({ where: path, expected, got });
   const { rows } = task;
-  if (rows === undefined || !path.endsWith(".jsonl") || existsSync(path)) {
-    const [expected, got] =
-      rows === undefined
-        ? ["a task with published rows", task.name]
-        : existsSync(path)
-          ? ["a path that does not exist yet", "a file"]
-          : ["a path that ends in .jsonl", "another ending"];
-    throw new ConfigError({ where: path, expected, got });
-  }
+  if (rows === undefined) throw refuse("a task with published rows", task.name);
+  if (!path.endsWith(".jsonl")) throw refuse("a path that ends in .jsonl", "another ending");
+  if (existsSync(path)) throw refuse("a path that does not exist yet", "one that does");
   let count = 0;
   await pipeline(async function* () {
     for await (const { item, index } of numberedItems(task, config, options)) {

@@ -4,7 +4,8 @@
 //
 // over the n known rows x_i with mean μ. Its covariance is (s / n) Σ_i (x_i − μ)(x_i − μ)ᵀ, s times that of the known
 // rows: the distribution of the released script of AlphaMaze (menloresearch/visual-thinker, open_vocab.py), which
-// factors a width x width matrix for it. Nothing is factored here.
+// factors a width x width matrix for it. Nothing is factored here; 271 rows over the 151,665 known ones of Qwen take about three
+// minutes, once.
 
 import type { Random } from "../core/random.ts";
 

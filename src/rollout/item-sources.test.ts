@@ -110,6 +110,10 @@ describe("items of a run", () => {
     const paths = { ...none, sft: write("words"), test: write("asked") };
     const { test } = await openRunItems({ ...task, rows: words }, config, paths, 1, 2);
     expect(test.map(({ b }) => b)).toEqual([9, 9]);
+    const gone = openRunItems({ ...task, rows: words }, config, { ...paths, sft: "/gone" }, 1, 2);
+    await expect(gone).rejects.toThrow(
+      /asked\.jsonl: expected training rows, in whose words .* got \/gone: .*\(with data\.sft=null/,
+    );
   });
 });
 

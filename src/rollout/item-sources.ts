@@ -130,7 +130,14 @@ export async function openTestItems<Item, Config>(
   const format = formatOf(task, test);
   const training = sft ?? grpo;
   if (format.inWordsOf === undefined || training === null) return items;
-  const example = await (await openItemRows(task, config, training, "train", "answer")).read(0);
+  let example: Item;
+  try {
+    example = await (await openItemRows(task, config, training, "train", "answer")).read(0);
+  } catch (cause) {
+    const expected = "training rows, in whose words the test rows are asked";
+    const hint = "with data.sft=null and data.grpo=null they are asked in those of the task";
+    throw new DataError({ where: test, expected, got: (cause as Error).message, hint, cause });
+  }
   return items.map((item) => format.inWordsOf!(item, example, config));
 }
 
