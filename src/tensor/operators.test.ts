@@ -674,6 +674,7 @@ const notOperators = new Set([
   "allocate",
   "compile",
   "Program",
+  "OnnxWriter",
   "configureRuntime",
   "ortLibrary",
 ]);
