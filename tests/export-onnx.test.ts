@@ -155,5 +155,5 @@ it("a head size without a kernel is refused", async () => {
   const odd = { ...config, headSize: 12 };
   const writing = writeOnnxModel(root, odd, emptyWeights(odd));
   await expect(writing).rejects.toThrow(ConfigError);
-  await expect(writing).rejects.toThrow(/expected a head size that is a multiple of 16, got 12/);
+  await expect(writing).rejects.toThrow(/expected a head size that is a multiple of 8, got 12/);
 });

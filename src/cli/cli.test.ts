@@ -148,7 +148,7 @@ describe("wrong usage", () => {
   });
 
   it("prints help with an example for every command", async () => {
-    for (const command of ["list", "show", "data", "train", "resume", "evaluate"]) {
+    for (const command of ["list", "show", "data", "train", "resume", "evaluate", "export"]) {
       const { code, stdout } = await alidade(command, "--help");
       expect(code).toBe(0);
       expect(stdout).toMatch(/--json[^]*Example:\n {2}alidade /);

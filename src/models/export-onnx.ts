@@ -152,10 +152,10 @@ export async function writeOnnxModel(
   weights: Readonly<Record<string, NamedArray>>,
   largestBytes = LARGEST_MODEL_BYTES,
 ): Promise<void> {
-  if (config.headSize % 16 !== 0) {
+  if (config.headSize % 8 !== 0) {
     throw new ConfigError({
       where: "export to ONNX",
-      expected: "a head size that is a multiple of 16",
+      expected: "a head size that is a multiple of 8",
       got: String(config.headSize),
       hint: "the attention kernel of ONNX Runtime asks for it",
     });

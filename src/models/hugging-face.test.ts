@@ -122,6 +122,8 @@ describe("a model folder", () => {
       /rope_parameters\.rope_type/,
     ],
     ["windows of attention", { use_sliding_window: true }, /use_sliding_window/],
+    ["windows in some layers", { layer_types: ["full_attention", "sliding"] }, /layer_types\.1/],
+    ["positions in a part of the head", { partial_rotary_factor: 0.5 }, /partial_rotary_factor/],
     ["another activation", { hidden_act: "gelu" }, /hidden_act/],
   ])("with %s is refused rather than computed wrongly", async (_title, change, message) => {
     const reading = readConfig({ ...qwen2, ...change });

@@ -41,13 +41,19 @@ const configSchema = z
     rope_theta: z.number().positive().optional(),
     rope_scaling: z.null().optional(),
     rope_parameters: z
-      .object({ rope_theta: z.number().positive(), rope_type: z.literal("default").optional() })
+      .object({
+        rope_theta: z.number().positive(),
+        rope_type: z.literal("default").optional(),
+        partial_rotary_factor: z.literal(1).nullish(),
+      })
       .optional(),
     rms_norm_eps: z.number().positive(),
     tie_word_embeddings: z.boolean().optional(),
     attention_bias: no,
     mlp_bias: no,
     use_sliding_window: no,
+    partial_rotary_factor: z.literal(1).nullish(),
+    layer_types: z.array(z.literal("full_attention")).nullish(),
   })
   .check(({ value, issues }) => {
     const { hidden_size: width, num_attention_heads: heads, num_key_value_heads: kvHeads } = value;

@@ -739,6 +739,7 @@ const notOperators = new Set([
   "allocate",
   "compile",
   "Program",
+  "OnnxWriter",
   "configureRuntime",
   "ortLibrary",
 ]);

@@ -336,7 +336,11 @@ export class OrtLibrary {
     if (!status) return;
     const message = this.call("GetErrorMessage", status) as string;
     this.call("ReleaseStatus", status);
-    throw new EngineError(`ONNX Runtime ${name}: ${message}`);
+    // A process has one environment of ONNX Runtime; that of its JavaScript binding has no threads for all sessions.
+    const hint = message.includes("EnvCreatedWithGlobalThreadPools")
+      ? " (a session of onnxruntime-node was made before the first program; make them in the other order)"
+      : "";
+    throw new EngineError(`ONNX Runtime ${name}: ${message}${hint}`);
   }
 }
 

@@ -22,8 +22,8 @@ const base: DecoderConfig = {
   kvHeads: 2,
   headSize: 16,
   hiddenWidth: 96,
-  ropeTheta: 10_000,
-  normEpsilon: 1e-6,
+  ropeTheta: 500, // not the default of any family
+  normEpsilon: 1e-3,
   qkvBias: false,
   qkNorm: false,
   tiedEmbeddings: false,
