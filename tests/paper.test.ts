@@ -2,7 +2,15 @@
 // evaluation by the levels of the file, resume.
 
 import { createHash } from "node:crypto";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parquetWriteFile } from "hyparquet-writer";
@@ -12,6 +20,7 @@ import { randomStream } from "../src/core/random.ts";
 import { LocalEngine } from "../src/engine/local-engine.ts";
 import type { DecoderConfig } from "../src/models/decoder.ts";
 import { readModelConfig } from "../src/models/hugging-face.ts";
+import { readAdapter } from "../src/models/peft.ts";
 import { readEvaluations, readMetrics, readSamples } from "../src/run/run-directory.ts";
 import { mazeTokens } from "../src/tasks/maze/text.ts";
 import { ChatTokenizer } from "../src/text/chat-tokenizer.ts";
@@ -236,6 +245,33 @@ describe("scale paper", () => {
     expect(stopped, "a row of a later step").toBeDefined();
   });
 
+  it("trains adapters alone: they are resumed, saved for PEFT, and merged into the model", async () => {
+    const lora = ["model.lora.rank=4", "model.lora.alpha=8", "model.newRows=own"];
+    const { code, stderr } = await alidade(...flags("adapted", ...lora));
+    expect({ code, stderr }).toMatchObject({ code: 0 });
+    expect(stderr).toMatch(/parameters \([\d,]+ trained\)/);
+    const adapter = await readAdapter(at("adapted/model/adapter"));
+    expect(adapter).toMatchObject({ rank: 4, alpha: 8, baseModel: at("base") });
+    // The tables have rows that the base does not have, so they belong to the adapter.
+    expect([...adapter.tensors.keys()].filter((name) => !name.includes("lora_"))).toEqual([
+      "model.embed_tokens.weight",
+      "lm_head.weight",
+    ]);
+    expect(adapter.tensors.size).toBe(2 * 7 + 2);
+    const merged = at("adapted/model/model.safetensors");
+
+    // Interrupted after the checkpoint of the first step of GRPO, it ends at the same bits.
+    cpSync(at("adapted"), at("halfway"), { recursive: true });
+    const checkpoints = readdirSync(at("halfway/checkpoints")).toSorted();
+    expect(checkpoints).toEqual(["grpo-000001", "grpo-000002"]);
+    rmSync(at("halfway/checkpoints", checkpoints[1]!), { recursive: true });
+    const record = JSON.parse(readFileSync(at("halfway/run.json"), "utf8")) as object;
+    writeFileSync(at("halfway/run.json"), JSON.stringify({ ...record, status: "interrupted" }));
+    rmSync(at("halfway/model"), { recursive: true });
+    expect(await alidade("resume", at("halfway"))).toMatchObject({ code: 0 });
+    expect(sha256(at("halfway/model/model.safetensors"))).toBe(sha256(merged));
+  });
+
   it("may leave the tokens to the tokenizer", async () => {
     const more = ["model.vocabulary=text", "data.grpo=null"];
     const room = ["model.contextLength=4000", "sft.steps=1", "grpo.steps=0", "evaluate.count=2"];
@@ -252,7 +288,7 @@ describe("what cannot begin is refused before anything is written", () => {
     [["data.sft=/none"], "/none: expected a file, a pattern or a folder with rows, got nothing"],
     [["model.from=/none"], "settings.model.from: expected a folder with a Hugging Face model"],
     [["model.contextLength=9999"], "settings.model.contextLength: expected at most 4096"],
-    [["model.lora={}"], "settings.model.lora: expected null; LoRA is not supported yet"],
+    [["model.lora.targets=[]"], "settings.model.lora.targets: expected"],
     [["task.size=4"], "expected a 4x4 maze, got a 3x3 maze (set the size of the task)"],
   ])("%s", async (more, message) => {
     const { code, stderr } = await alidade(...flags("refused", ...more));

@@ -1,6 +1,6 @@
 // The engine on this machine: weights, gradient and optimiser state in flat blocks of memory, programs on ONNX Runtime.
 
-import { readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import type {
@@ -30,6 +30,7 @@ import {
   type LoraConfig,
 } from "../models/decoder.ts";
 import { readWeights, writeModel, type ReadWeightsOptions } from "../models/hugging-face.ts";
+import { writeAdapter } from "../models/peft.ts";
 import { fillPack, packMemory, packInputs, type PackShape } from "../models/packing.ts";
 import { Optimiser } from "../nn/optimiser.ts";
 import { leaves, mapTree, ParameterLayout, type ParameterSpec } from "../nn/parameters.ts";
@@ -74,6 +75,8 @@ const positionSchema = z.object({ steps: z.int().nonnegative(), reference: z.boo
 export class LocalEngine implements Engine {
   readonly config: DecoderConfig;
   readonly parameterCount: number;
+  /** Parameters that are trained. */
+  readonly trainedCount: number;
   /** What is trained: all parameters, or the adapters alone. */
   readonly #layout: ParameterLayout;
   readonly #weights: Float32Array;
@@ -104,7 +107,8 @@ export class LocalEngine implements Engine {
       const layout = new ParameterLayout(base);
       this.#frozen = { layout, weights: layout.allocate() };
     }
-    this.parameterCount = this.#layout.count + (this.#frozen?.layout.count ?? 0);
+    this.trainedCount = this.#layout.count;
+    this.parameterCount = this.trainedCount + (this.#frozen?.layout.count ?? 0);
     this.#symbols = mapTree(specs, (spec) => input(spec.name, spec.shape));
     this.#gradient = this.#layout.allocate();
     this.#optimiser = new Optimiser(this.#layout, this.#weights, this.#gradient);
@@ -230,21 +234,38 @@ export class LocalEngine implements Engine {
     await writeModel(directory, config, this.#mergedViews());
   }
 
+  /** Writes the adapters, and these tables beside them, into a new folder in the layout of PEFT; without adapters nothing. */
+  async saveAdapter(
+    directory: string,
+    baseModel: string | null,
+    tables: readonly string[] = [],
+  ): Promise<void> {
+    const { lora } = this.config;
+    if (lora === undefined) return;
+    await mkdir(directory, { recursive: true });
+    const specs = this.#frozen!.layout.specs.filter(({ name }) => tables.includes(name));
+    const tensors = new Map(
+      [...this.#layout.specs, ...specs].map(({ name, shape }) => [
+        name,
+        { shape, data: this.parameter(name) },
+      ]),
+    );
+    await writeAdapter(directory, { ...lora, tensors, ...(baseModel !== null && { baseModel }) });
+  }
+
   /** The parameters of a model without adapters: W + alpha / rank · B A where there is one. */
   #mergedViews(): Record<string, Float32Array> {
-    const views = this.#views(this.#weights);
-    const { lora } = this.config;
-    if (lora === undefined) return views;
-    const shapes = new Map(this.#frozen!.layout.specs.map(({ name, shape }) => [name, shape]));
-    const merged = Object.entries(views).flatMap(([name, weight]) => {
-      if (name.includes(".lora_")) return [];
+    if (this.#frozen === undefined) return this.#layout.views(this.#weights);
+    const { layout, weights } = this.#frozen;
+    const merged = { ...layout.views(weights) };
+    for (const { name, shape } of layout.specs) {
       const path = name.replace(/\.weight$/, "");
-      const [a, b] = [views[adapterName(path, "A")], views[adapterName(path, "B")]];
-      if (a === undefined || b === undefined) return [[name, weight] as const];
-      const [rows, columns] = shapes.get(name) as [number, number];
-      return [[name, mergeAdapter(weight, a, b, [rows, columns], lora)] as const];
-    });
-    return Object.fromEntries(merged);
+      const half = (which: "A" | "B") => this.#layout.view(this.#weights, adapterName(path, which));
+      if (!this.#layout.has(adapterName(path, "A"))) continue;
+      const extents = shape as readonly [number, number];
+      merged[name] = merge(merged[name]!, half("A"), half("B"), extents, this.config.lora!);
+    }
+    return merged;
   }
 
   async load(directory: string): Promise<void> {
@@ -444,7 +465,7 @@ export class LocalEngine implements Engine {
 }
 
 /** W + alpha / rank · B A of one projection [rows, columns]. */
-function mergeAdapter(
+function merge(
   weight: Float32Array,
   a: Float32Array,
   b: Float32Array,

@@ -50,7 +50,7 @@ export interface PackInputs {
   readonly lastQueries: HeadMap;
 }
 
-type Heads = Pick<DecoderConfig, "heads" | "kvHeads">;
+type Heads = Pick<DecoderConfig, "heads" | "kvHeads" | "layers">;
 
 interface MapSpec {
   readonly name: "queries" | "keys" | "lastQueries";
@@ -62,14 +62,15 @@ interface MapSpec {
   readonly promptTime: number;
 }
 
-function mapSpecs(shape: PackShape, { heads, kvHeads }: Heads): MapSpec[] {
+function mapSpecs(shape: PackShape, { heads, kvHeads, layers }: Heads): MapSpec[] {
   const { promptTime, promptTokens, rowTokens } = shape;
-  const tokens = promptTokens + rowTokens;
+  const whole = { kvHeads, tokens: promptTokens + rowTokens, promptTime };
   const sharing = heads / kvHeads;
+  const last = { kvHeads, sharing, tokens: rowTokens, promptTime: 0 };
   return [
-    { name: "queries", kvHeads, sharing, tokens, promptTime },
-    { name: "keys", kvHeads, sharing: 1, tokens, promptTime },
-    { name: "lastQueries", kvHeads, sharing, tokens: rowTokens, promptTime: 0 },
+    { name: "queries", ...(layers === 1 ? last : { ...whole, sharing }) },
+    { name: "keys", ...whole, sharing: 1 },
+    { name: "lastQueries", ...last },
   ];
 }
 

@@ -75,7 +75,7 @@ export async function rollOut<Item, Config>(
     group: options.group,
     maxTokens: options.maxTokens,
     temperature: options.temperature,
-    stop: [tokenizer.endToken],
+    stop: tokenizer.stopTokens,
     random: options.random,
     ...(options.topK !== undefined && { topK: options.topK }),
     ...(options.topP !== undefined && { topP: options.topP }),

@@ -55,6 +55,7 @@ async function load(settings: Partial<BaseModelSettings> = {}) {
     vocabulary: "special",
     newRows: "own",
     contextLength: 64,
+    lora: null,
     ...settings,
   } as const;
   const base = await openBaseModel(all, tokens);

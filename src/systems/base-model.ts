@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { ConfigError } from "../core/errors.ts";
 import type { Random } from "../core/random.ts";
 import type { LocalEngine } from "../engine/local-engine.ts";
-import type { DecoderConfig } from "../models/decoder.ts";
-import { readModelConfig } from "../models/hugging-face.ts";
+import type { DecoderConfig, LoraConfig } from "../models/decoder.ts";
+import { checkVocabulary, readModelConfig } from "../models/hugging-face.ts";
 import { drawRows } from "../models/vocabulary-rows.ts";
 import { ChatTokenizer } from "../text/chat-tokenizer.ts";
 
@@ -27,11 +27,14 @@ export interface BaseModelSettings {
   readonly newRows: (typeof newRowKinds)[number];
   /** Most tokens of a sequence; the model's own limit is often far larger than a run needs. */
   readonly contextLength: number;
+  readonly lora: LoraConfig | null;
 }
 
 export interface BaseModel {
   readonly config: DecoderConfig;
   readonly tokenizer: ChatTokenizer;
+  /** Tables with rows that the published model does not have, by their names in a checkpoint. */
+  readonly extended: readonly string[];
   /** Fills an engine of this config with the weights. */
   load(engine: LocalEngine, random: Random): Promise<void>;
 }
@@ -45,7 +48,7 @@ const OUTPUT = "lm_head.weight";
  * @throws ConfigError when the folder is not there; DataError when a file is missing or cannot be used.
  */
 export async function openBaseModel(
-  { from, vocabulary, newRows, contextLength }: BaseModelSettings,
+  { from, vocabulary, newRows, contextLength, lora }: BaseModelSettings,
   tokens: readonly string[],
 ): Promise<BaseModel> {
   if (!existsSync(join(from, "config.json"))) {
@@ -69,12 +72,15 @@ export async function openBaseModel(
   const plain = (await ChatTokenizer.read(from)).withoutOpenThinking();
   const tokenizer = vocabulary === "special" ? plain.withTokens(tokens) : plain;
   const vocabularySize = Math.max(published.vocabularySize, tokenizer.vocabularySize);
-  const config = { ...published, vocabularySize, contextLength };
+  checkVocabulary(from, published, plain);
+  const config = { ...published, vocabularySize, contextLength, ...(lora && { lora }) };
   const isExtended = tokenizer.vocabularySize > plain.vocabularySize;
   return {
     config,
     tokenizer,
+    extended: isExtended ? [INPUT, ...(config.tiedEmbeddings ? [] : [OUTPUT])] : [],
     load: async (engine, random) => {
+      engine.initialise(random.fork("adapters"));
       await engine.loadWeights(from, { largerVocabulary: true });
       if (isExtended) fillNewRows(engine, plain.vocabularySize, newRows, random);
     },

@@ -1,6 +1,7 @@
 // A recipe: a task, where its items come from, what its reward is made of, a decoder on the local engine (from scratch or a
 // published one). AlphaMaze is one; a task of your own becomes one with `trainTask`.
 
+import { join } from "node:path";
 import { z } from "zod";
 import {
   postTrain,
@@ -15,8 +16,8 @@ import { randomStream } from "../core/random.ts";
 import type { Task } from "../core/task.ts";
 import { LocalEngine } from "../engine/local-engine.ts";
 import { evaluateTask, type JudgedItems } from "../evaluate/evaluate-task.ts";
-import type { DecoderConfig } from "../models/decoder.ts";
-import { readModelConfig } from "../models/hugging-face.ts";
+import { loraTargets, type DecoderConfig } from "../models/decoder.ts";
+import { checkVocabulary, readModelConfig } from "../models/hugging-face.ts";
 import { openItemRows, openRunItems, openTestItems } from "../rollout/item-sources.ts";
 import type { RunDirectory } from "../run/run-directory.ts";
 import { configureRuntime, deviceNames } from "../tensor/index.ts";
@@ -55,13 +56,16 @@ export const modelSettings = z
         rank: z.int().min(1).default(32).describe("rank of the update"),
         alpha: z.number().positive().default(32).describe("scale of the update, times 1 / rank"),
         targets: z
-          .array(z.enum(["q", "k", "v", "o", "gate", "up", "down"]))
-          .default(["q", "k", "v", "o", "gate", "up", "down"])
-          .describe("matrices that get one"),
+          .array(z.enum(loraTargets))
+          .min(1)
+          .default([...loraTargets])
+          .describe("projections that get one"),
       })
       .nullable()
       .default(null)
-      .describe("low-rank updates instead of all weights; not supported yet"),
+      .describe(
+        "low-rank adapters: they alone are trained, and the model is saved merged, with the adapter beside it; null: all weights are trained",
+      ),
     layers: z.int().min(1).default(3).describe("transformer blocks"),
     width: z.int().min(16).default(96).describe("width of the residual stream"),
     heads: z.int().min(1).default(6).describe("query heads"),
@@ -83,7 +87,6 @@ export const modelSettings = z
     // The settings' error adds what came.
     const refuse = (path: string, message: string): void =>
       void issues.push({ code: "custom", path: [path], input: value, message });
-    if (value.lora !== null) refuse("lora", "null; LoRA is not supported yet");
     if (heads % kvHeads !== 0) refuse("kvHeads", `a divisor of ${heads} heads`);
     if (qkvBias && qkNorm) refuse("qkvBias", "false with qkNorm; no family has both");
   });
@@ -210,10 +213,11 @@ async function openModel<Item, TaskConfig, RewardConfig>(
     return openBaseModel({ ...settings, from }, task.addedTokens?.(config.task) ?? []);
   }
   const tokenizer = ChatTokenizer.ofTokens(task.tokens?.(config.task) ?? []);
-  const { vocabulary: _vocabulary, newRows: _newRows, lora: _lora, ...shape } = settings;
+  const { vocabulary: _vocabulary, newRows: _newRows, lora, ...shape } = settings;
   return {
-    config: { ...shape, vocabularySize: tokenizer.vocabularySize },
+    config: { ...shape, ...(lora && { lora }), vocabularySize: tokenizer.vocabularySize },
     tokenizer,
+    extended: [],
     load: async (engine, random) => engine.initialise(random),
   };
 }
@@ -247,8 +251,11 @@ export async function trainRecipe<Item, TaskConfig, RewardConfig>(
   const engine = localEngine(model, config.engine);
   try {
     progress.line(
-      `model: ${model.layers} layers, width ${model.width}, ${engine.parameterCount.toLocaleString("en")} parameters, vocabulary ${tokenizer.vocabularySize}`,
+      `model: ${model.layers} layers, width ${model.width}, ${engine.parameterCount.toLocaleString("en")} parameters${engine.trainedCount === engine.parameterCount ? "" : ` (${engine.trainedCount.toLocaleString("en")} trained)`}, vocabulary ${tokenizer.vocabularySize}`,
     );
+    const load = (): Promise<void> => base.load(engine, randomStream(seed, "weights"));
+    const hasAdapters = model.lora !== undefined; // a checkpoint holds these alone
+    if (hasAdapters) await load();
     const summary = await postTrain<Item, TaskConfig>({
       engine,
       environment: { task, config: config.task, tokenizer },
@@ -259,13 +266,14 @@ export async function trainRecipe<Item, TaskConfig, RewardConfig>(
       seed,
       settings: config,
       weights: recipe.reward.weights(config.reward),
-      initialise: () => base.load(engine, randomStream(seed, "weights")),
+      initialise: async () => (hasAdapters ? undefined : load()),
       onEvaluation:
         onEvaluation &&
         ((stage, step, judged) => onEvaluation(run, config.task, stage, step, judged)),
     });
     await run.saveModel(async (directory) => {
       await engine.saveModel(directory);
+      await engine.saveAdapter(join(directory, "adapter"), config.model.from, base.extended);
       await tokenizer.write(directory);
     });
     if (summary.gain !== null) {
@@ -289,7 +297,9 @@ export async function evaluateRecipe<Item, TaskConfig, RewardConfig>(
 ): Promise<JudgedItems<Item>> {
   const { config, seed, modelDirectory, count, progress } = context;
   const tokenizer = await ChatTokenizer.read(modelDirectory);
-  const engine = localEngine(await readModelConfig(modelDirectory), config.engine);
+  const modelConfig = await readModelConfig(modelDirectory);
+  checkVocabulary(modelDirectory, modelConfig, tokenizer);
+  const engine = localEngine(modelConfig, config.engine);
   try {
     await engine.loadWeights(modelDirectory);
     const environment = { task, config: config.task, tokenizer };
