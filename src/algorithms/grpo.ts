@@ -12,7 +12,7 @@ import type { AccumulateResult, Example, LossSpec } from "../core/engine.ts";
 import { RunError } from "../core/errors.ts";
 import { randomStream } from "../core/random.ts";
 import { weighScores } from "../rollout/items.ts";
-import { rollOut, type Rollout } from "../rollout/single-turn.ts";
+import { sampleGroups, scoreGroups, type Rollout } from "../rollout/single-turn.ts";
 import { now, type RunDirectory } from "../run/run-directory.ts";
 import { groupAdvantages } from "./advantages.ts";
 import { grpoMetrics } from "./grpo-metrics.ts";
@@ -142,12 +142,15 @@ export async function grpo<Item, Config>(
   };
   if (context.done >= steps) return;
   progress.begin("GRPO", steps);
+  const read = (step: number): Promise<Item[]> => {
+    const indices = Array.from({ length: prompts }, (_, index) => (step - 1) * prompts + index);
+    return Promise.all(indices.map((index) => context.items(index)));
+  };
+  let reading = read(context.done + 1);
   for (let step = context.done + 1; step <= steps; step++) {
     const startMs = now();
-    const indices = Array.from({ length: prompts }, (_, index) => (step - 1) * prompts + index);
-    const reading = Promise.all(indices.map((index) => context.items(index)));
     const items = await itemsOrCheckpoint(context, "grpo", step, reading);
-    const rollouts = await rollOut(engine, environment, items, {
+    const sampled = await sampleGroups(engine, environment, items, {
       group,
       maxTokens: settings.maxTokens,
       temperature,
@@ -156,27 +159,31 @@ export async function grpo<Item, Config>(
       random: (prompt, sample) => randomStream(seed, "rollout", step, prompt, sample),
     });
     const sampledMs = now();
-    const rewards = rollouts.map((rollout, prompt) =>
-      groupRewards(rollout, prompt, step, weights, settings, run),
-    );
-    const groups = rewards.map((list) => groupAdvantages(list));
-
-    const sequences = rollouts.flatMap(({ promptTokens, completions }) =>
+    const sequences = sampled.flatMap(({ promptTokens, completions }) =>
       completions.map(({ tokens }) => ({
         tokens: Int32Array.from([...promptTokens, ...tokens]),
         promptLength: promptTokens.length,
       })),
     );
-    const reference =
-      klBeta > 0
-        ? await engine.logProbs(sequences, { policy: "reference", temperature })
-        : undefined;
+    // The reference's log-probabilities are computed while this thread scores.
+    const referring =
+      klBeta > 0 ? engine.logProbs(sequences, { policy: "reference", temperature }) : undefined;
+    const scoring = Promise.resolve().then(() => scoreGroups(environment, sampled));
+    const [reference, rollouts] = await Promise.all([referring, scoring]);
+    const rewards = rollouts.map((rollout, prompt) =>
+      groupRewards(rollout, prompt, step, weights, settings, run),
+    );
+    const groups = rewards.map((list) => groupAdvantages(list));
     const advantages = groups.flatMap((one) => one.advantages);
     let batch: Example[] = sequences.map((sequence, index) => ({
       ...sequence,
       advantage: advantages[index]!,
       ...(reference && { reference: reference[index]! }),
     }));
+    if (step < steps) {
+      reading = read(step + 1); // while the engine works
+      reading.catch(() => {}); // the next step tells of it
+    }
     const passes: AccumulateResult[] = [];
     let gradientNorm = 0;
     const options = stepOptions(settings.optimiser, step, steps);

@@ -59,13 +59,18 @@ function checkScore(name: string, value: unknown): void {
   });
 }
 
-/** `group` scored completions of every item. */
-export async function rollOut<Item, Config>(
+/** A prompt with its completions, not scored yet. */
+export interface SampledGroup<Item> extends Omit<Rollout<Item>, "completions"> {
+  readonly completions: readonly Completion[];
+}
+
+/** `group` completions of every item. */
+export async function sampleGroups<Item, Config>(
   engine: Engine,
   environment: Environment<Item, Config>,
   items: readonly Item[],
   options: RolloutOptions,
-): Promise<Rollout<Item>[]> {
+): Promise<SampledGroup<Item>[]> {
   const { task, config, tokenizer } = environment;
   const prompts = items.map((item) => {
     const messages = task.prompt(item, config);
@@ -84,14 +89,32 @@ export async function rollOut<Item, Config>(
     prompts.map(({ promptTokens }) => promptTokens),
     sampling,
   );
-  return prompts.map((prompt, index) => ({
-    ...prompt,
-    completions: groups[index]!.map((completion) => {
+  return prompts.map((prompt, index) => ({ ...prompt, completions: groups[index]! }));
+}
+
+/** Lets the task score sampled completions. */
+export function scoreGroups<Item, Config>(
+  environment: Environment<Item, Config>,
+  groups: readonly SampledGroup<Item>[],
+): Rollout<Item>[] {
+  return groups.map((group) => ({
+    ...group,
+    completions: group.completions.map((completion) => {
       const output = {
-        text: tokenizer.decodeAnswer(completion.tokens),
+        text: environment.tokenizer.decodeAnswer(completion.tokens),
         stopReason: completion.stopReason,
       };
-      return { ...completion, ...output, scored: scored(environment, prompt.item, output) };
+      return { ...completion, ...output, scored: scored(environment, group.item, output) };
     }),
   }));
+}
+
+/** `group` scored completions of every item. */
+export async function rollOut<Item, Config>(
+  engine: Engine,
+  environment: Environment<Item, Config>,
+  items: readonly Item[],
+  options: RolloutOptions,
+): Promise<Rollout<Item>[]> {
+  return scoreGroups(environment, await sampleGroups(engine, environment, items, options));
 }
