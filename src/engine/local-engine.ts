@@ -361,10 +361,14 @@ export class LocalEngine implements Engine {
   }
 
   #bound(key: string, make: () => Binding): Binding {
-    const found = this.#bindings.get(key);
-    if (found !== undefined) return found;
-    const binding = make();
-    this.#bindings.set(key, binding);
+    const binding = this.#bindings.get(key) ?? make();
+    this.#bindings.delete(key);
+    this.#bindings.set(key, binding); // the most recent one is the last
+    if (this.#bindings.size > MOST_PROGRAMS) {
+      const [oldest, { program }] = this.#bindings.entries().next().value!;
+      program.dispose();
+      this.#bindings.delete(oldest);
+    }
     return binding;
   }
 
@@ -499,6 +503,9 @@ async function readPosition(path: string): Promise<z.output<typeof positionSchem
 function cachedTokens({ hiddenWidth }: DecoderConfig): number {
   return Math.min(4096, Math.max(256, 2 ** Math.round(Math.log2(2 ** 20 / hiddenWidth))));
 }
+
+/** A compiled program takes some megabytes; those unused for longest go first. */
+const MOST_PROGRAMS = 64;
 
 type LossArray = "advantage" | "old" | "reference";
 

@@ -31,13 +31,9 @@ const roundUp = (value: number, step: number): number => Math.ceil(value / step)
 const powerBelow = (value: number): number => 2 ** Math.floor(Math.log2(Math.max(1, value)));
 export const powerAbove = (value: number): number => 2 ** Math.ceil(Math.log2(Math.max(1, value)));
 
-/** Rounded up to one of at most 32 steps an octave and 16 at least: few shapes, little padding. */
-const extent = (value: number): number =>
-  value === 0 ? 0 : roundUp(value, Math.max(16, powerBelow(value / 32)));
-
-/** Lengths of a rectangle of attention: steps of 16, above 128 of an eighth. */
-const timeExtent = (value: number): number =>
-  value === 0 ? 0 : roundUp(value, Math.max(16, powerBelow(value / 8)));
+/** Rounded up to a step of `share` of its size at most, 16 at least: few shapes, little padding. */
+const rounded = (value: number, share: number): number =>
+  value === 0 ? 0 : roundUp(value, Math.max(16, powerBelow(value * share)));
 
 /** Members of the batch by equal prompts, in order of appearance; a prompt of one token has nothing to share, an empty completion nothing to compute. */
 function byPrompt(batch: readonly Sequence[]): number[][] {
@@ -90,10 +86,16 @@ function pack(batch: readonly Sequence[], part: readonly Group[]): MicroBatch {
     shape: {
       groups: part.length,
       rows: most(({ members }) => members.length),
-      promptTime: timeExtent(most(({ shared }) => shared.length)),
-      rowTime: timeExtent(most(({ longest }) => longest)),
-      promptTokens: extent(prompts),
-      rowTokens: extent(start + 1), // at least one is padding
+      promptTime: rounded(
+        most(({ shared }) => shared.length),
+        1 / 4,
+      ),
+      rowTime: rounded(
+        most(({ longest }) => longest),
+        1 / 4,
+      ),
+      promptTokens: rounded(prompts, 1 / 8),
+      rowTokens: rounded(start + 1, 1 / 8), // at least one is padding
     },
     groups: part.map(({ shared, members }) => ({
       prompt: shared,
@@ -120,13 +122,10 @@ export function microBatches(batch: readonly Sequence[], budget: number): MicroB
       a.members[0]! - b.members[0]!,
   );
   const tokens = groups.reduce((total, group) => total + group.tokens, 0);
-  const share = tokens / Math.ceil(tokens / budget); // tokens of a piece, all pieces alike
-  const pieces: Group[][] = [];
-  let before = 0;
-  for (const group of groups) {
-    const piece = Math.floor((before + group.tokens / 2) / share);
-    (pieces[piece] ??= []).push(group);
-    before += group.tokens;
-  }
-  return pieces.flatMap((part) => pack(batch, part));
+  const pieces = Math.min(groups.length, Math.ceil(tokens / budget));
+  // As many groups in every piece: their number and the length of their prompts are then the same from batch to batch.
+  return Array.from({ length: pieces }, (_, piece) => {
+    const [from, to] = [piece, piece + 1].map((at) => Math.round((at * groups.length) / pieces));
+    return pack(batch, groups.slice(from, to));
+  });
 }

@@ -115,6 +115,7 @@ const SLOTS = {
     "void* Run(void* session, void* options, void* inNames, void* inValues, size_t nIn, void* outNames, size_t nOut, void* outValues)",
   ],
   CreateSessionOptions: [10, "void* CreateSessionOptions(void* out)"],
+  DisableMemPattern: [17, "void* DisableMemPattern(void* options)"],
   EnableProfiling: [14, "void* EnableProfiling(void* options, const char* prefix)"],
   SetSessionGraphOptimizationLevel: [
     23,
@@ -239,6 +240,8 @@ export class OrtLibrary {
       this.checked("DisablePerSessionThreads", options);
       this.checked("AddSessionConfigEntry", options, "session.use_env_allocators", "1");
       this.checked("SetSessionGraphOptimizationLevel", options, 99);
+      // Patterns ask the arena for one block a program; with many shapes that keeps twice the memory, and is no faster.
+      this.checked("DisableMemPattern", options);
       if (profilePrefix !== undefined) this.checked("EnableProfiling", options, profilePrefix);
       if (this.options.device !== "cpu") this.#appendProvider(options);
       return this.created(

@@ -64,6 +64,32 @@ export const scales: Readonly<Record<string, Scale>> = {
       checkpointEvery: 100,
     },
   },
+  ablation: {
+    summary: "4x4 mazes, 0.3 M parameters; a few minutes on two cores, for comparing settings",
+    settings: {
+      task: { size: 4, trace: "search", directShare: 0.5 },
+      model: {
+        layers: 3,
+        width: 96,
+        heads: 6,
+        kvHeads: 6,
+        headSize: 16,
+        hiddenWidth: 256,
+        contextLength: 160,
+      },
+      sft: { steps: 1200, batch: 64, optimiser: { learningRate: 2e-3 } },
+      grpo: {
+        steps: 100,
+        prompts: 16,
+        group: 8,
+        maxTokens: 100,
+        samplesEvery: 5,
+        optimiser: { learningRate: 1e-4 },
+      },
+      evaluate: { count: 1000, maxTokens: 100, temperature: 0.6 },
+      checkpointEvery: 100,
+    },
+  },
   paper: {
     summary:
       "the published settings: DeepSeek-R1-Distill-Qwen-1.5B on 5x5 mazes; needs its files (model.from) and more than 40 GB of memory; not yet run at this size",
