@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures Alidade against its peers: bash bench/peers/run.sh [--quick] [--only NAME]... [--rounds N]
+# Measures Alidade against its peers: bash bench/peers/run.sh [--quick] [--only NAME]... [--rounds N] [--busy]
 # Makes what is missing (Python environment, JavaScript peer, build) and leaves it there for the next time.
 # ALIDADE_PEERS_VENV names a Python environment to use instead of bench/peers/.venv.
 set -euo pipefail

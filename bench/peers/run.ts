@@ -2,10 +2,11 @@
 // table (results.ts). run.sh starts it at the root of the repository.
 
 import { spawn } from "node:child_process";
-import { existsSync } from "node:fs";
-import { mkdir, writeFile } from "node:fs/promises";
-import { cpus, loadavg, totalmem } from "node:os";
+import { readFileSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
+import { cpus, totalmem } from "node:os";
 import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { document, isWrong, makeRow, type Row } from "./results.ts";
 import { workloads, type Job, type Measurement, type Peer, type Workload } from "./workloads.ts";
@@ -48,6 +49,43 @@ async function measured(command: string, program: string, job: Job): Promise<Mea
   const text = await output(command, [program, JSON.stringify(job)]);
   return JSON.parse(text.trim().split("\n").at(-1)!) as Measurement;
 }
+
+/** What others took of the processors since this was called; both numbers of Linux count in hundredths of a second. */
+function watchProcessors(): () => number {
+  const read = (): { all: number; others: number } => {
+    const times = /^cpu +(.*)$/m
+      .exec(readFileSync("/proc/stat", "utf8"))![1]!
+      .split(" ")
+      .map(Number);
+    const [user, nice, system, idle, wait, hard, soft, steal] = times as [
+      number,
+      number,
+      number,
+      number,
+      number,
+      number,
+      number,
+      number,
+    ];
+    const busy = user + nice + system + hard + soft + steal;
+    const own = readFileSync("/proc/self/stat", "utf8")
+      .split(") ")
+      .at(-1)!
+      .split(" ")
+      .slice(11, 15);
+    return {
+      all: busy + idle + wait,
+      others: own.reduce((rest, ticks) => rest - Number(ticks), busy), // ours and that of our children
+    };
+  };
+  const before = read();
+  return () => {
+    const after = read();
+    return (after.others - before.others) / (after.all - before.all);
+  };
+}
+
+const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
 
 /** Ours, every peer, ours, every peer, … */
 async function runWorkload(
@@ -94,6 +132,7 @@ const { values: options } = parseArgs({
     quick: { type: "boolean", default: false },
     only: { type: "string", multiple: true },
     rounds: { type: "string" },
+    busy: { type: "boolean", default: false },
     python: { type: "string", default: "python3" },
   },
 });
@@ -122,10 +161,17 @@ if (chosen.length === 0) {
   throw new Error(`--only: expected one of ${[...new Set(names)].join(", ")}`);
 }
 
-const loadBefore = loadavg()[0]!;
-if (loadBefore > 0.5) {
-  console.error(`load average ${loadBefore.toFixed(2)}: times mean little on a busy machine`);
+// A part of the measurements never replaces the whole.
+const whole = !quick && options.only === undefined;
+const watchBefore = watchProcessors();
+await setTimeout(2000);
+const busyBefore = watchBefore();
+if (busyBefore > 0.1) {
+  const message = `others take ${percent(busyBefore)} of the processors: times mean little`;
+  if (whole && !options.busy) throw new Error(`${message} (--busy measures all the same)`);
+  console.error(message);
 }
+const watch = watchProcessors();
 for (const width of new Set(chosen.map(({ workload }) => workload.width))) {
   await output("node", [OURS, "prepare", String(width), `${BUILD}/models/${width}`]);
 }
@@ -143,7 +189,7 @@ const facts = {
     .join(" ")
     .replace(/ --python \S+/, ""),
   date: new Date().toISOString().slice(0, 10),
-  machine: `${cpus()[0]?.model.trim()}, ${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB; load average before: ${loadBefore.toFixed(2)}`,
+  machine: `${cpus()[0]?.model.trim()}, ${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB; others took ${percent(watch())} of the processors meanwhile`,
   versions: Object.entries(versions)
     .toSorted(([a], [b]) => (a < b ? -1 : 1))
     .map(([name, version]) => `${name} ${version}`)
@@ -153,10 +199,7 @@ const facts = {
 };
 const text = document(rows, facts);
 console.log(`\n${text}`);
-// A part of the measurements never replaces the whole.
-const whole = !quick && options.only === undefined;
 const folder = whole ? HERE : BUILD;
-if (!existsSync(folder)) await mkdir(folder, { recursive: true });
 await writeFile(join(folder, "RESULTS.md"), text);
 await writeFile(join(folder, "results.json"), `${JSON.stringify({ facts, rows }, null, 2)}\n`);
 console.error(`written: ${folder}/RESULTS.md and results.json`);
