@@ -12,14 +12,10 @@ import {
 
 const median = (values: readonly number[]): number => quantile(values, 0.5);
 
-/** Largest difference of two lists, relative to `scale`; Infinity when one is shorter. */
-function difference(
-  ours: readonly number[] = [],
-  theirs: readonly number[] = [],
-  scale = 1,
-): number {
+/** Largest difference of two lists; Infinity when their lengths differ. */
+function difference(ours: readonly number[] = [], theirs: readonly number[] = []): number {
   if (ours.length === 0 || ours.length !== theirs.length) return Number.POSITIVE_INFINITY;
-  return Math.max(...ours.map((value, index) => Math.abs(value - theirs[index]!) / scale));
+  return Math.max(...ours.map((value, index) => Math.abs(value - theirs[index]!)));
 }
 
 interface Comparison {

@@ -112,6 +112,7 @@ async function runWorkload(
       const theirJob: Job = {
         ...job,
         ...(peer.variant !== undefined && { variant: peer.variant }),
+        ...(peer.warmUp !== undefined && { warmUp: peer.warmUp }),
         ...(peer.repetitions !== undefined && { repetitions: peer.repetitions }),
       };
       try {

@@ -80,7 +80,8 @@ export interface Peer {
   readonly required: number | null;
   /** May fail without failing the whole. */
   readonly optional?: true;
-  /** Slow peers repeat less. */
+  /** Of slow peers, which need half a minute for a step. */
+  readonly warmUp?: number;
   readonly repetitions?: number;
 }
 
@@ -136,6 +137,7 @@ function training(width: number, required: number, repetitions: number): Workloa
       label: "TensorFlow.js wasm",
       program: "tfjs.mjs",
       required: null,
+      warmUp: 1,
       repetitions: 2,
     });
   }
