@@ -128,6 +128,12 @@ async function runWorkload(
   );
 }
 
+/** The caller's mistake, not ours: no stack. */
+function fail(message: string): never {
+  console.error(`bench:peers: ${message}`);
+  process.exit(1);
+}
+
 const { values: options } = parseArgs({
   options: {
     quick: { type: "boolean", default: false },
@@ -139,8 +145,7 @@ const { values: options } = parseArgs({
 });
 const { quick, python } = options;
 const rounds = Number(options.rounds ?? (quick ? 1 : 3));
-if (!Number.isInteger(rounds) || rounds < 1)
-  throw new Error(`--rounds ${options.rounds}: not a count`);
+if (!Number.isInteger(rounds) || rounds < 1) fail(`--rounds ${options.rounds}: not a count`);
 
 /** Workloads with the peers that were asked for, by the name of the workload or of the peer's program. */
 const chosen = workloads
@@ -159,7 +164,7 @@ if (chosen.length === 0) {
     name,
     ...peers.map(({ program }) => program.split(".")[0]!),
   ]);
-  throw new Error(`--only: expected one of ${[...new Set(names)].join(", ")}`);
+  fail(`--only: expected one of ${[...new Set(names)].join(", ")}`);
 }
 
 // A part of the measurements never replaces the whole.
@@ -169,7 +174,7 @@ await setTimeout(2000);
 const busyBefore = watchBefore();
 if (busyBefore > 0.1) {
   const message = `others take ${percent(busyBefore)} of the processors: times mean little`;
-  if (whole && !options.busy) throw new Error(`${message} (--busy measures all the same)`);
+  if (whole && !options.busy) fail(`${message} (--busy measures all the same)`);
   console.error(message);
 }
 const watch = watchProcessors();
@@ -195,7 +200,7 @@ const facts = {
     .toSorted(([a], [b]) => (a < b ? -1 : 1))
     .map(([name, version]) => `${name} ${version}`)
     .join(", "),
-  revision: (await output("git", ["rev-parse", "--short", "HEAD"])).trim(),
+  revision: (await output("git", ["describe", "--always", "--dirty", "--exclude=*"])).trim(),
   rounds: `${rounds}, 2 threads everywhere`,
 };
 const text = document(rows, facts);
