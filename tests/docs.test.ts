@@ -21,6 +21,7 @@ const markdownFiles = (folder: string, recursive: boolean): string[] =>
 
 const documents = [
   ...markdownFiles(".", false),
+  ...markdownFiles("bench/peers", false),
   ...["docs", "src", "examples"].flatMap((folder) => markdownFiles(folder, true)),
 ];
 

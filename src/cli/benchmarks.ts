@@ -56,7 +56,7 @@ export async function matmulCeiling(products: readonly Product[]): Promise<numbe
 }
 
 /** A GPT of four layers with an MLP four times as wide: the model of the measurements in docs/log.md. */
-function benchmarkModel(width: number): DecoderConfig {
+export function benchmarkModel(width: number): DecoderConfig {
   const headSize = width >= 256 ? 64 : 32;
   return {
     vocabularySize: 128,
