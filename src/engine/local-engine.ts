@@ -117,7 +117,8 @@ export class LocalEngine implements Engine {
       symbols: this.#symbols,
       weights: this.#views(this.#weights),
       maxRows: this.#options.maxSampleRows,
-      compile: (graph, name, inPlace) => this.#compile(graph, name, inPlace),
+      prefillTokens: 2 * this.#microBatchTokens,
+      compile: (graph, name) => this.#compile(graph, name),
     });
   }
 

@@ -1,18 +1,20 @@
-// Sampling with a KV cache that never moves through JavaScript: prompts run once, their cache rows are copied for every
-// sample of the group, and rows that have ended leave the batch.
+// Sampling with key-value caches. A prompt runs once, and its keys and values exist once, however many completions continue it;
+// what the completions add lies in a cache of their own, one row each. Rows that have ended leave the batch.
 
 import type { Completion, SampleOptions, TokenIds } from "../core/engine.ts";
 import type { Random } from "../core/random.ts";
 import type { StopReason } from "../core/task.ts";
 import {
-  decoderCached,
+  decoderHidden,
   decoderLogits,
+  decoderStep,
   type DecoderConfig,
   type DecoderParameters,
+  type LayerCache,
 } from "../models/decoder.ts";
+import { fillPack, packInputs, packMemory, type PackShape } from "../models/packing.ts";
 import {
   allocate,
-  gatherRows,
   input,
   mul,
   reshape,
@@ -20,9 +22,11 @@ import {
   type Binding,
   type Program,
   type Tensor,
+  type TensorData,
 } from "../tensor/index.ts";
 import { drawToken } from "./draw.ts";
 import { powerAbove } from "./micro-batch.ts";
+import { PromptCache, RowCache } from "./sampler-cache.ts";
 
 /** Where the sampler finds programs and weights. */
 export interface SamplerHost {
@@ -32,11 +36,9 @@ export interface SamplerHost {
   readonly weights: Readonly<Record<string, Float32Array>>;
   /** Most rows of a decode step. */
   readonly maxRows: number;
-  readonly compile: (
-    graph: Readonly<Record<string, Tensor>>,
-    name: string,
-    inPlace: Readonly<Record<string, string>>,
-  ) => Program;
+  /** About how many prompt tokens run at once. */
+  readonly prefillTokens: number;
+  readonly compile: (graph: Readonly<Record<string, Tensor>>, name: string) => Program;
 }
 
 interface Row {
@@ -45,26 +47,23 @@ interface Row {
   readonly random: Random;
   readonly tokens: number[];
   readonly logProbs: number[];
-  /** Tokens in the cache. */
-  length: number;
+  readonly promptLength: number;
 }
 
-/** Keys and values of every layer: `rows` rows of [kvHeads, capacity, headSize]. */
-interface Cache {
-  readonly rows: number;
-  readonly capacity: number;
-  readonly rowSize: number;
-  readonly blocks: readonly Float32Array[];
+interface Finished {
+  readonly row: Row;
+  readonly stopReason: StopReason;
 }
 
-const CAPACITY_STEP = 32;
 /** ONNX Runtime multiplies a single row by another algorithm, with other last bits: a batch has at least two. */
 const MIN_ROWS = 2;
+const MOST_PROGRAMS = 96;
 
 export class Sampler {
   readonly #host: SamplerHost;
   readonly #bindings = new Map<string, Binding>();
-  #cache: Cache | undefined;
+  #prompts: PromptCache | undefined;
+  #rows: RowCache | undefined;
 
   constructor(host: SamplerHost) {
     this.#host = host;
@@ -74,13 +73,8 @@ export class Sampler {
     const result: Completion[][] = prompts.map(() => []);
     const atOnce = Math.max(1, Math.floor(this.#host.maxRows / options.group));
     for (let start = 0; start < prompts.length; start += atOnce) {
-      const rows = await this.#sampleSome(
-        prompts,
-        start,
-        Math.min(prompts.length, start + atOnce),
-        options,
-      );
-      for (const { row, stopReason } of rows) {
+      const part = prompts.slice(start, start + atOnce);
+      for (const { row, stopReason } of await this.#sampleSome(part, start, options)) {
         result[row.prompt]![row.sample] = {
           tokens: Int32Array.from(row.tokens),
           logProbs: Float32Array.from(row.logProbs),
@@ -94,75 +88,42 @@ export class Sampler {
   dispose(): void {
     for (const binding of this.#bindings.values()) binding.program.dispose();
     this.#bindings.clear();
-    this.#cache = undefined;
+    this.#prompts = undefined;
+    this.#rows = undefined;
   }
 
-  /** All samples of prompts `from` to `to`. */
+  /** All samples of some prompts, the first of which has the index `from`. */
   async #sampleSome(
-    prompts: readonly TokenIds[],
+    part: readonly TokenIds[],
     from: number,
-    to: number,
     options: SampleOptions,
-  ): Promise<{ row: Row; stopReason: StopReason }[]> {
-    const { group } = options;
-    const part = prompts.slice(from, to);
+  ): Promise<Finished[]> {
+    const { group, maxTokens } = options;
+    const finished: Finished[] = [];
     const longest = Math.max(...part.map((prompt) => prompt.length));
-    const cache = this.#reserve((to - from) * group, longest + options.maxTokens);
-    const finished: { row: Row; stopReason: StopReason }[] = [];
-
-    const prefill = this.#binding("prefill", cache, part.length, longest);
-    const time = prefill.ints("tokens").length / prefill.ints("lastPosition").length;
-    prefill.ints("tokens").fill(0);
-    prefill.ints("lastPosition").fill(0);
-    prefill.ints("lastRow").fill(0);
-    part.forEach((prompt, index) => {
-      prefill.ints("tokens").set(prompt, index * time);
-      prefill.ints("lastPosition")[index] = prompt.length - 1;
-      prefill.ints("lastRow")[index] = index * time + prompt.length - 1;
-    });
-    prefill.ints("totalLength")[0] = time;
-    setTemperature(prefill, options.temperature);
-    await prefill.run();
-    spreadRows(cache, part.length, group);
-
-    let rows: Row[] = part.flatMap((prompt, index) =>
-      Array.from({ length: group }, (_, sample) => ({
+    const [prompts, cache] = this.#reserve(part.length, group, longest, maxTokens);
+    const first = await this.#prefill(part, group, options.temperature);
+    const all = part.flatMap((prompt, index) =>
+      Array.from({ length: group }, (_, sample): Row => ({
         prompt: from + index,
         sample,
         random: options.random(from + index, sample),
         tokens: [],
         logProbs: [],
-        length: prompt.length,
+        promptLength: prompt.length,
       })),
     );
-    rows = this.#draw(
-      rows,
-      prefill.floats("probabilities"),
-      (row) => row.prompt - from,
-      cache,
-      options,
-      finished,
-    );
+    let rows = this.#draw(all, first, (row) => row.prompt - from, options, finished);
     while (rows.length > 0) {
-      const decode = this.#binding("decode", cache, rows.length, 1);
-      const [tokens, lastPosition] = [decode.ints("tokens"), decode.ints("lastPosition")];
-      tokens.fill(0);
-      lastPosition.fill(0);
-      let total = 0;
-      rows.forEach((row, index) => {
-        tokens[index] = row.tokens.at(-1)!;
-        lastPosition[index] = row.length;
-        row.length++;
-        total = Math.max(total, row.length);
-      });
-      decode.ints("totalLength")[0] = total;
-      setTemperature(decode, options.temperature);
-      await decode.run();
+      cache.makeRoom();
+      const step = this.#step(rows.length, prompts, cache);
+      this.#fillStep(step, rows, prompts, cache, options.temperature);
+      await step.run();
+      cache.append((name) => step.floats(name), rows.length);
       rows = this.#draw(
         rows,
-        decode.floats("probabilities"),
+        step.floats("probabilities"),
         (_row, index) => index,
-        cache,
         options,
         finished,
       );
@@ -170,14 +131,53 @@ export class Sampler {
     return finished;
   }
 
-  /** Draws the next token of every row; rows that end move to `finished`, and the others close ranks in the cache. */
+  /** Runs the prompts and fills the caches; the distribution after each prompt [prompts, vocabulary]. */
+  async #prefill(
+    part: readonly TokenIds[],
+    group: number,
+    temperature: number,
+  ): Promise<Float32Array> {
+    const [prompts, cache] = [this.#prompts!, this.#rows!];
+    const size = this.#host.config.vocabularySize;
+    const probabilities = new Float32Array(part.length * size);
+    const atOnce = Math.max(1, Math.floor(this.#host.prefillTokens / prompts.time));
+    for (let start = 0; start < part.length; start += atOnce) {
+      const some = part.slice(start, start + atOnce);
+      const shape: PackShape = {
+        groups: some.length,
+        rows: 1,
+        promptTime: prompts.time,
+        rowTime: 1,
+        promptTokens: Math.ceil(Math.max(1, sum(some.map(({ length }) => length - 1))) / 64) * 64,
+        rowTokens: Math.ceil((some.length + 1) / 16) * 16,
+      };
+      const binding = this.#bound(`prefill ${JSON.stringify(shape)}`, (name) =>
+        this.#compilePrefill(name, shape),
+      );
+      const groups = some.map((prompt) => ({
+        prompt: prompt.subarray(0, -1),
+        rows: [prompt.subarray(-1)],
+      }));
+      fillPack(binding.memory, shape, this.#host.config, groups);
+      setTemperature(binding, temperature);
+      await binding.run();
+      prompts.fill((name) => binding.floats(name), start, groups);
+      cache.begin((name) => binding.floats(name), start, some.length, group);
+      probabilities.set(
+        binding.floats("probabilities").subarray(0, some.length * size),
+        start * size,
+      );
+    }
+    return probabilities;
+  }
+
+  /** Draws the next token of every row; rows that end move to `finished`, and the others close ranks in the caches. */
   #draw(
     rows: readonly Row[],
     probabilities: Float32Array,
     source: (row: Row, index: number) => number,
-    cache: Cache,
     options: SampleOptions,
-    finished: { row: Row; stopReason: StopReason }[],
+    finished: Finished[],
   ): Row[] {
     const size = this.#host.config.vocabularySize;
     const going: (Row | undefined)[] = rows.map((row, index) => {
@@ -191,95 +191,185 @@ export class Sampler {
       finished.push({ row, stopReason: stopped ? "stop" : "length" });
       return undefined;
     });
-    return this.#closeRanks(going, cache);
+    return this.#closeRanks(going);
   }
 
-  /** The last rows move into the gaps, in the cache too. */
-  #closeRanks(rows: (Row | undefined)[], cache: Cache): Row[] {
+  /** The last rows move into the gaps, and so do the last prompts where no row is left. */
+  #closeRanks(rows: (Row | undefined)[]): Row[] {
+    const [prompts, cache] = [this.#prompts!, this.#rows!];
+    for (const [index, row] of rows.entries())
+      if (row === undefined) prompts.release(cache.slots[index]!);
     for (let index = 0; index < rows.length; index++) {
       while (rows.length > index && rows.at(-1) === undefined) rows.pop();
       if (index >= rows.length || rows[index] !== undefined) continue;
-      const row = rows.pop()!;
-      copyRow(cache, rows.length, index, row.length, this.#host.config);
-      rows[index] = row;
+      rows[index] = rows.pop()!;
+      cache.move(rows.length, index);
     }
+    prompts.closeRanks(cache.slots, rows.length);
     return rows as Row[];
   }
 
-  #reserve(rows: number, length: number): Cache {
+  /** Caches that are large enough. Programs are bound to their memory, so larger ones start with none. */
+  #reserve(
+    prompts: number,
+    group: number,
+    longest: number,
+    maxTokens: number,
+  ): readonly [PromptCache, RowCache] {
     const { config } = this.#host;
-    const wanted = rowBucket(rows);
-    const capacity = Math.ceil(length / CAPACITY_STEP) * CAPACITY_STEP;
-    const old = this.#cache;
-    if (old !== undefined && old.rows >= wanted && old.capacity >= capacity) return old;
-    this.dispose();
-    const grown = {
-      rows: Math.max(wanted, old?.rows ?? 0),
-      capacity: Math.max(capacity, old?.capacity ?? 0),
-    };
-    const rowSize = config.kvHeads * grown.capacity * config.headSize;
-    const blocks = Array.from({ length: config.layers * 2 }, () =>
-      allocate("float32", [grown.rows, rowSize]),
-    );
-    this.#cache = { ...grown, rowSize, blocks };
-    return this.#cache;
+    const [old, oldRows] = [this.#prompts, this.#rows];
+    const time = Math.max(8, Math.ceil((longest - 1) / 8) * 8);
+    const [most, rows] = [rowBucket(prompts), rowBucket(prompts * group)];
+    // Prompts much shorter than the cache would read its padding at every step.
+    if (old === undefined || old.time < time || old.time > 2 * time || old.capacity < most) {
+      this.dispose();
+      this.#prompts = new PromptCache(config, Math.max(most, old?.capacity ?? 0), time);
+    }
+    if (this.#rows === undefined || oldRows!.capacity < rows || oldRows!.mostTime < maxTokens) {
+      const kept = this.#prompts;
+      this.dispose();
+      this.#prompts = kept;
+      this.#rows = new RowCache(
+        config,
+        Math.max(rows, oldRows?.capacity ?? 0),
+        Math.max(maxTokens, oldRows?.mostTime ?? 0),
+      );
+    }
+    this.#prompts!.begin(prompts, group);
+    this.#rows.reset();
+    return [this.#prompts!, this.#rows];
   }
 
-  #binding(kind: "prefill" | "decode", cache: Cache, wanted: number, longest: number): Binding {
-    const rows = rowBucket(wanted);
-    const time = kind === "decode" ? 1 : Math.max(2, Math.ceil(longest / 16) * 16);
-    const key = `${kind} ${rows}x${time}`;
-    let binding = this.#bindings.get(key);
-    if (binding === undefined) {
-      binding = this.#compile(key, cache, rows, time);
-      this.#bindings.set(key, binding);
+  #bound(key: string, make: (name: string) => Binding): Binding {
+    const binding = this.#bindings.get(key) ?? make(key);
+    this.#bindings.delete(key);
+    this.#bindings.set(key, binding); // the most recent one is the last
+    if (this.#bindings.size > MOST_PROGRAMS) {
+      const [oldest, { program }] = this.#bindings.entries().next().value!;
+      program.dispose();
+      this.#bindings.delete(oldest);
     }
     return binding;
   }
 
-  /** Program of `time` new tokens for the first `rows` rows of the cache; gives the distribution after each row's last one. */
-  #compile(name: string, cache: Cache, rows: number, time: number): Binding {
-    const { config, symbols, weights } = this.#host;
-    const shape = [rows, config.kvHeads, cache.capacity, config.headSize];
-    const cacheInputs = Array.from({ length: config.layers }, (_, layer) => ({
-      keys: input(`keys${layer}`, shape),
-      values: input(`values${layer}`, shape),
+  #compilePrefill(name: string, shape: PackShape): Binding {
+    const { config, symbols, weights, compile } = this.#host;
+    const layers: LayerCache[] = [];
+    const hidden = decoderHidden(symbols, packInputs(shape, config), config, (layer) =>
+      layers.push(layer),
+    );
+    const outputs: Record<string, Tensor> = { probabilities: distribution(symbols, hidden) };
+    layers.forEach(({ promptKeys, promptValues, keys, values }, layer) => {
+      outputs[`promptKeys${layer}`] = promptKeys;
+      outputs[`promptValues${layer}`] = promptValues;
+      outputs[`keys${layer}`] = keys;
+      outputs[`values${layer}`] = values;
+    });
+    return compile(outputs, name).bind({
+      ...weights,
+      ...packMemory(shape, config),
+      inverseTemperature: allocate("float32", [1]),
+    });
+  }
+
+  /** The program of a decode step for these numbers of rows, prompts and tokens. */
+  #step(rowCount: number, prompts: PromptCache, cache: RowCache): Binding {
+    const rows = rowBucket(rowCount);
+    const aligned = prompts.count === rowCount && isAligned(cache.slots, rowCount);
+    const groups = aligned ? rows : rowBucket(prompts.count);
+    const slots = aligned ? 0 : rowBucket(prompts.mostRows());
+    const key = `decode ${rows} rows, ${groups} prompts x ${slots}, ${cache.time} tokens`;
+    return this.#bound(key, (name) => this.#compileStep(name, rows, groups, slots));
+  }
+
+  /** slots 0: row i continues prompt i. */
+  #compileStep(name: string, rows: number, groups: number, slots: number): Binding {
+    const { config, symbols, weights, compile } = this.#host;
+    const [prompts, cache] = [this.#prompts!, this.#rows!];
+    const memory: Record<string, TensorData> = {
+      ...weights,
+      ...prompts.memory(groups),
+      ...cache.memory(rows),
+      tokens: allocate("int32", [rows]),
+      positions: allocate("int32", [rows]),
+      inverseTemperature: allocate("float32", [1]),
+      ...(slots > 0 && {
+        slotRows: allocate("int32", [groups * config.kvHeads * slots]),
+        slotPlaces: allocate("int32", [rows * config.kvHeads]),
+      }),
+    };
+    const of = (part: string, shape: readonly number[]): Tensor => input(part, shape);
+    const caches = Array.from({ length: config.layers }, (_, layer) => ({
+      ...prompts.inputs(layer, groups, of),
+      ...cache.inputs(layer, rows, of),
     }));
-    const { hidden, caches } = decoderCached(
+    const { hidden, added } = decoderStep(
       symbols,
-      input("tokens", [rows, time], "int32"),
       {
-        caches: cacheInputs,
-        lastPosition: input("lastPosition", [rows], "int32"),
-        totalLength: input("totalLength", [1], "int32"),
+        tokens: input("tokens", [rows], "int32"),
+        positions: input("positions", [rows], "int32"),
+        caches,
+        promptMask: input("promptMask", [groups, 1, 1, prompts.time]),
+        mask: input("mask", [1, 1, cache.time]),
+        slots:
+          slots === 0
+            ? null
+            : {
+                rows: input("slotRows", [groups * config.kvHeads * slots], "int32"),
+                places: input("slotPlaces", [rows * config.kvHeads], "int32"),
+              },
       },
       config,
     );
-    const last = time === 1 ? hidden : gatherRows(hidden, input("lastRow", [rows], "int32"));
-    const logits = mul(
-      decoderLogits(symbols, last),
-      reshape(input("inverseTemperature", [1]), [1, 1]),
-    );
-    const outputs: Record<string, Tensor> = { probabilities: softmax(logits) };
-    const inPlace: Record<string, string> = {};
-    const memory: Record<string, Float32Array | Int32Array> = {
-      ...weights,
-      tokens: allocate("int32", [rows, time]),
-      lastPosition: allocate("int32", [rows]),
-      totalLength: allocate("int32", [1]),
-      inverseTemperature: allocate("float32", [1]),
-      ...(time > 1 && { lastRow: allocate("int32", [rows]) }),
-    };
-    caches.forEach(({ keys, values }, layer) => {
-      outputs[`newKeys${layer}`] = keys;
-      outputs[`newValues${layer}`] = values;
-      inPlace[`newKeys${layer}`] = `keys${layer}`;
-      inPlace[`newValues${layer}`] = `values${layer}`;
-      memory[`keys${layer}`] = cache.blocks[layer * 2]!.subarray(0, rows * cache.rowSize);
-      memory[`values${layer}`] = cache.blocks[layer * 2 + 1]!.subarray(0, rows * cache.rowSize);
+    const outputs: Record<string, Tensor> = { probabilities: distribution(symbols, hidden) };
+    added.forEach(({ key, value }, layer) => {
+      outputs[`newKeys${layer}`] = key;
+      outputs[`newValues${layer}`] = value;
     });
-    return this.#host.compile(outputs, name, inPlace).bind(memory);
+    return compile(outputs, name).bind(memory);
   }
+
+  #fillStep(
+    step: Binding,
+    rows: readonly Row[],
+    prompts: PromptCache,
+    cache: RowCache,
+    temperature: number,
+  ): void {
+    const [tokens, positions] = [step.ints("tokens").fill(0), step.ints("positions").fill(0)];
+    rows.forEach((row, index) => {
+      tokens[index] = row.tokens.at(-1)!;
+      positions[index] = row.promptLength + row.tokens.length - 1;
+    });
+    setTemperature(step, temperature);
+    if (!("slotRows" in step.memory)) return;
+    const { kvHeads } = this.#host.config;
+    const [slotRows, places] = [step.ints("slotRows").fill(0), step.ints("slotPlaces").fill(0)];
+    const slots = rowBucket(prompts.mostRows());
+    const taken = new Int32Array(prompts.count);
+    rows.forEach((_, row) => {
+      const prompt = cache.slots[row]!;
+      const slot = taken[prompt]!++;
+      for (let head = 0; head < kvHeads; head++) {
+        const place = (prompt * kvHeads + head) * slots + slot;
+        slotRows[place] = row * kvHeads + head;
+        places[row * kvHeads + head] = place;
+      }
+    });
+  }
+}
+
+const sum = (list: readonly number[]): number => list.reduce((total, value) => total + value, 0);
+
+/** Distribution over the vocabulary after each row. */
+function distribution(symbols: DecoderParameters<Tensor>, hidden: Tensor): Tensor {
+  const scale = reshape(input("inverseTemperature", [1]), [1, 1]);
+  return softmax(mul(decoderLogits(symbols, hidden), scale));
+}
+
+function isAligned(slots: Int32Array, rows: number): boolean {
+  for (let row = 0; row < rows; row++) if (slots[row] !== row) return false;
+  return true;
 }
 
 /** Row counts that get a program: 2, 3, 4, 6, 8, 12, … */
@@ -290,38 +380,4 @@ function rowBucket(rows: number): number {
 
 function setTemperature(binding: Binding, temperature: number): void {
   binding.floats("inverseTemperature")[0] = temperature === 0 ? 1 : 1 / temperature;
-}
-
-/** Row p (of `prompts` rows) becomes rows p · group … p · group + group − 1; from the last, so that none is overwritten too early. */
-function spreadRows(cache: Cache, prompts: number, group: number): void {
-  for (const block of cache.blocks) {
-    for (let prompt = prompts - 1; prompt >= 0; prompt--) {
-      const start = prompt * cache.rowSize;
-      for (let sample = group - 1; sample >= 0; sample--) {
-        const target = (prompt * group + sample) * cache.rowSize;
-        if (target !== start) block.copyWithin(target, start, start + cache.rowSize);
-      }
-    }
-  }
-}
-
-/** Copies the first `length` positions of a row. */
-function copyRow(
-  cache: Cache,
-  from: number,
-  to: number,
-  length: number,
-  config: DecoderConfig,
-): void {
-  const headSize = cache.capacity * config.headSize;
-  for (const block of cache.blocks) {
-    for (let head = 0; head < config.kvHeads; head++) {
-      const start = from * cache.rowSize + head * headSize;
-      block.copyWithin(
-        to * cache.rowSize + head * headSize,
-        start,
-        start + length * config.headSize,
-      );
-    }
-  }
 }

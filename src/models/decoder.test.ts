@@ -7,14 +7,8 @@ import {
 } from "../../tests/plain-decoder.ts";
 import { randomStream } from "../core/random.ts";
 import { leaves, mapTree } from "../nn/parameters.ts";
-import { allocate, compile, input, sizeOf, type Tensor } from "../tensor/index.ts";
-import {
-  decoderCached,
-  decoderHidden,
-  decoderLogits,
-  decoderParameters,
-  type DecoderConfig,
-} from "./decoder.ts";
+import { allocate, compile, input, sizeOf } from "../tensor/index.ts";
+import { decoderHidden, decoderLogits, decoderParameters, type DecoderConfig } from "./decoder.ts";
 import { fillPack, packInputs, packMemory } from "./packing.ts";
 
 const models = Object.entries(smallModels);
@@ -79,92 +73,6 @@ describe.each(models)("%s", (_name, config) => {
     }
     expect(at).toBe(22);
     program.dispose();
-  });
-
-  it("gives the same from a cache: a ragged prompt at once, then token by token", () => {
-    const [batch, capacity, promptTime] = [3, 32, 8];
-    const sentences = [13, 8, 11].map((length) => sentence(config, length));
-    const promptLengths = [8, 1, 5];
-    const shape = [batch, config.kvHeads, capacity, config.headSize];
-    // Not a number: what an earlier use left in a cache is never read.
-    const caches = Object.fromEntries(
-      Array.from({ length: config.layers }, (_, layer) => [
-        [`keys${layer}`, allocate("float32", shape).fill(Number.NaN)] as const,
-        [`values${layer}`, allocate("float32", shape).fill(Number.NaN)] as const,
-      ]).flat(),
-    );
-    const build = (time: number) => {
-      const parameters = symbols(config);
-      const { hidden, caches: after } = decoderCached(
-        parameters,
-        input("tokens", [batch, time], "int32"),
-        {
-          caches: Array.from({ length: config.layers }, (_, layer) => ({
-            keys: input(`keys${layer}`, shape),
-            values: input(`values${layer}`, shape),
-          })),
-          lastPosition: input("lastPosition", [batch], "int32"),
-          totalLength: input("totalLength", [1], "int32"),
-        },
-        config,
-      );
-      const outputs: Record<string, Tensor> = { logits: decoderLogits(parameters, hidden) };
-      const inPlace: Record<string, string> = {};
-      after.forEach(({ keys, values }, layer) => {
-        outputs[`newKeys${layer}`] = keys;
-        outputs[`newValues${layer}`] = values;
-        inPlace[`newKeys${layer}`] = `keys${layer}`;
-        inPlace[`newValues${layer}`] = `values${layer}`;
-      });
-      return compile(outputs, { inPlace }).bind({
-        ...memory,
-        ...caches,
-        tokens: allocate("int32", [batch, time]),
-        lastPosition: allocate("int32", [batch]),
-        totalLength: allocate("int32", [1]),
-      });
-    };
-    const expected = sentences.map((list) => plainLogits(config, plain, list));
-    const check = (logits: Float32Array, row: number, sentenceRow: number, at: number): void =>
-      expect(
-        farthest(logits, row, expected[sentenceRow]![at]!),
-        `row ${sentenceRow}, ${at}`,
-      ).toBeLessThan(2e-5);
-
-    const prefill = build(promptTime);
-    sentences.forEach((list, row) => {
-      prefill.ints("tokens").set(list.slice(0, promptLengths[row]), row * promptTime);
-      prefill.ints("lastPosition")[row] = promptLengths[row]! - 1;
-    });
-    prefill.ints("totalLength")[0] = promptTime;
-    prefill.runNow();
-    sentences.forEach((_, row) => {
-      for (let at = 0; at < promptLengths[row]!; at++) {
-        check(prefill.floats("logits"), row * promptTime + at, row, at);
-      }
-    });
-
-    const decode = build(1);
-    const lengths = [...promptLengths];
-    while (lengths.some((length, row) => length < sentences[row]!.length)) {
-      let total = 0;
-      sentences.forEach((list, row) => {
-        // A row that has ended repeats its last token; it must not disturb the others.
-        const at = Math.min(lengths[row]!, list.length - 1);
-        decode.ints("tokens")[row] = list[at]!;
-        decode.ints("lastPosition")[row] = at;
-        total = Math.max(total, at + 1);
-      });
-      decode.ints("totalLength")[0] = total;
-      decode.runNow();
-      sentences.forEach((list, row) => {
-        if (lengths[row]! >= list.length) return;
-        check(decode.floats("logits"), row, row, lengths[row]!);
-        lengths[row]!++;
-      });
-    }
-    prefill.program.dispose();
-    decode.program.dispose();
   });
 });
 

@@ -7,10 +7,11 @@ import {
   add,
   assembleRows,
   attention,
-  cachedAttention,
+  concat,
   constant,
   gatherRows,
   matmul,
+  mul,
   partitionRows,
   reshape,
   rmsNorm,
@@ -18,7 +19,10 @@ import {
   scope,
   sharedAttention,
   slice,
+  softmax,
+  sum,
   swiglu,
+  transpose,
   type Tensor,
 } from "../tensor/index.ts";
 import type { PackInputs } from "./packing.ts";
@@ -232,15 +236,17 @@ function blocks(
   return rmsNorm(x, parameters.norm, config.normEpsilon);
 }
 
-/** cos and sin of position · theta^(-2i / headSize), each [positions, headSize / 2]. */
-export function rotaryTables(config: DecoderConfig): readonly [Tensor, Tensor] {
+/** cos and sin of position · theta^(-2i / headSize), times a factor, each [positions, headSize / 2]. */
+function rotaryTables(config: DecoderConfig, scale = 1): readonly [Tensor, Tensor] {
   const half = config.headSize / 2;
   const positions = Math.ceil(config.contextLength / 32) * 32; // rows are padded to multiples of 16 or 32
   const shape = [positions, half];
   const table = (wave: (angle: number) => number): Tensor =>
     constant(
-      Float32Array.from({ length: positions * half }, (_, index) =>
-        wave(Math.floor(index / half) * config.ropeTheta ** (-(index % half) / half)),
+      Float32Array.from(
+        { length: positions * half },
+        (_, index) =>
+          scale * wave(Math.floor(index / half) * config.ropeTheta ** (-(index % half) / half)),
       ),
       shape,
     );
@@ -255,11 +261,26 @@ function causalMask(groups: number, time: number): Tensor {
   return constant(values, [groups * time, time]);
 }
 
-/** Hidden states [rowTokens, width] of the rows of a packed batch: every token that predicts one of a completion. */
+/** Keys and values of one layer, as attention over them wants them. */
+export interface LayerCache {
+  /** Of the shared prompts, keys transposed [groups, kvHeads, headSize, promptTime] … */
+  readonly promptKeys: Tensor;
+  /** … and values [groups, kvHeads, promptTime, headSize]. */
+  readonly promptValues: Tensor;
+  /** Of the tokens after them [rows · kvHeads, time, headSize]. */
+  readonly keys: Tensor;
+  readonly values: Tensor;
+}
+
+/**
+ * Hidden states [rowTokens, width] of the rows of a packed batch: every token that predicts one of a completion.
+ * `keep` receives what a later `decoderStep` needs of each layer.
+ */
 export function decoderHidden(
   parameters: DecoderParameters<Tensor>,
   pack: PackInputs,
   config: DecoderConfig,
+  keep?: (cache: LayerCache) => void,
 ): Tensor {
   const { groups, rows, promptTime, rowTime, promptTokens, rowTokens } = pack.shape;
   const { kvHeads, headSize } = config;
@@ -294,6 +315,12 @@ export function decoderHidden(
     else {
       const promptKey = ofPrompts(keys[0]!, promptTime);
       const promptValue = ofPrompts(values[0]!, promptTime);
+      keep?.({
+        promptKeys: transpose(promptKey, [0, 1, 3, 2]),
+        promptValues: promptValue,
+        keys: own.key,
+        values: own.value,
+      });
       if (!isLast) {
         const promptQuery = ofPrompts(queries[0]!, sharing * promptTime);
         parts.push(attention(promptQuery, promptKey, promptValue, promptCausal));
@@ -315,46 +342,71 @@ export function decoderLogits(parameters: DecoderParameters<Tensor>, hidden: Ten
   );
 }
 
-export interface CacheInputs {
-  /** One pair a layer, each [batch, kvHeads, capacity, headSize]. */
-  readonly caches: readonly { readonly keys: Tensor; readonly values: Tensor }[];
-  readonly lastPosition: Tensor;
-  readonly totalLength: Tensor;
+/** Inputs of one decode step. */
+export interface StepInputs {
+  /** The newest token of each row and its position, int32 [rows]. */
+  readonly tokens: Tensor;
+  readonly positions: Tensor;
+  /** What came before it, one a layer; `keys` and `values` are [rows · kvHeads, time, headSize]. */
+  readonly caches: readonly LayerCache[];
+  /** 0 at prompt tokens, -1e9 at padding [groups, 1, 1, promptTime]. */
+  readonly promptMask: Tensor;
+  /** The same for the tokens after the prompt, in which all rows are equally far [1, 1, time]. */
+  readonly mask: Tensor;
+  /**
+   * Which heads of which rows continue each prompt, int32 [groups · kvHeads · slots] into [rows · kvHeads], and back, int32
+   * [rows · kvHeads] into [groups · kvHeads · slots]; null: row i continues prompt i.
+   */
+  readonly slots: { readonly rows: Tensor; readonly places: Tensor } | null;
 }
 
 /**
- * Hidden states [batch · time, width] of new tokens int32 [batch, time] after what the caches hold, and the caches with the
- * new tokens in them. time > 1 only on empty caches (a prompt).
+ * Hidden states [rows, width] after one more token of each row, and its keys and values, [rows, kvHeads · headSize] a layer,
+ * which the caches do not hold yet. Rows that continue the same prompt read its keys and values together.
  */
-export function decoderCached(
+export function decoderStep(
   parameters: DecoderParameters<Tensor>,
-  tokens: Tensor,
-  cache: CacheInputs,
+  inputs: StepInputs,
   config: DecoderConfig,
-): { hidden: Tensor; caches: { keys: Tensor; values: Tensor }[] } {
-  const [batch, time] = tokens.shape as [number, number];
+): { hidden: Tensor; added: { key: Tensor; value: Tensor }[] } {
+  const { tokens, positions, caches, promptMask, mask, slots } = inputs;
+  const { heads, kvHeads, headSize } = config;
+  const rows = tokens.shape[0]!;
+  const sharing = heads / kvHeads;
   const [cosine, sine] = rotaryTables(config);
-  const caches: { keys: Tensor; values: Tensor }[] = [];
-  const attend: Attend = (layer, query, key, value) => {
-    const rows = (x: Tensor): Tensor => reshape(x, [batch, time, -1]);
-    const { keys: keyCache, values: valueCache } = cache.caches[layer]!;
-    const [attended, keys, values] = cachedAttention(
-      {
-        query: rows(query),
-        key: rows(key),
-        value: rows(value),
-        keyCache,
-        valueCache,
-        lastPosition: cache.lastPosition,
-        totalLength: cache.totalLength,
-        cosine,
-        sine,
-      },
-      config.heads,
-    );
-    caches.push({ keys, values });
-    return reshape(attended, [batch * time, config.heads * config.headSize]);
+  const scaled = rotaryTables(config, 1 / Math.sqrt(headSize)); // scores need no factor then
+  const [groups, , , promptTime] = caches[0]!.promptKeys.shape as [number, number, number, number];
+  const time = mask.shape[2]!;
+  const perSlot = (x: Tensor, width: number): Tensor => {
+    const flat = reshape(x, [rows * kvHeads, sharing * width]);
+    const placed = slots === null ? flat : gatherRows(flat, slots.rows);
+    return reshape(placed, [groups, kvHeads, -1, width]); // [groups, kvHeads, slots · sharing, width]
   };
-  const embedded = gatherRows(parameters.embedding, reshape(tokens, [batch * time]));
-  return { hidden: blocks(parameters, embedded, config, attend), caches };
+  const perRow = (x: Tensor, width: number): Tensor => {
+    const flat = reshape(x, [-1, sharing * width]);
+    const placed = slots === null ? flat : gatherRows(flat, slots.places);
+    return reshape(placed, [rows * kvHeads, sharing, width]);
+  };
+  const added: { key: Tensor; value: Tensor }[] = [];
+  const attend: Attend = (layer, query, rawKey, value) => {
+    const { promptKeys, promptValues, keys, values } = caches[layer]!;
+    const key = rotary(rawKey, positions, cosine, sine);
+    added.push({ key, value });
+    const q = reshape(rotary(query, positions, ...scaled), [rows * kvHeads, sharing, headSize]);
+    const [ownKey, ownValue] = [key, value].map((x) => reshape(x, [rows * kvHeads, 1, headSize]));
+    const overPrompt = add(matmul(perSlot(q, headSize), promptKeys), promptMask);
+    const overOwn = add(matmul(q, keys, { transposeB: true }), mask);
+    const overSelf = sum(mul(q, ownKey!), { axes: [-1], keepAxes: true });
+    const weights = softmax(concat([perRow(overPrompt, promptTime), overOwn, overSelf], 2));
+    const part = (from: number, to: number): Tensor => slice(weights, 2, from, to);
+    const onPrompt = perSlot(part(0, promptTime), promptTime);
+    const mixed = [
+      perRow(matmul(onPrompt, promptValues), headSize),
+      matmul(part(promptTime, promptTime + time), values),
+      mul(part(promptTime + time, promptTime + time + 1), ownValue!),
+    ].reduce(add);
+    return reshape(mixed, [rows, heads * headSize]);
+  };
+  const embedded = gatherRows(parameters.embedding, tokens);
+  return { hidden: blocks(parameters, embedded, config, attend), added };
 }
