@@ -83,30 +83,30 @@ describe("microBatches", () => {
     expect(shapes.size).toBeLessThan(pieces / 3);
   });
 
-  it("pads little: one part in sixteen and 32 tokens at most", () => {
+  it("pads little: one part in eight and 32 tokens at most", () => {
     fc.assert(
       fc.property(fc.array(anySequence, { minLength: 1, maxLength: 70 }), (batch) => {
         for (const { shape, groups, spans } of microBatches(batch, 2048)) {
           const prompts = groups.reduce((total, { prompt }) => total + prompt.length, 0);
           const rows = spans.reduce((total, { length }) => total + length, 0);
           expect(shape.promptTokens + shape.rowTokens).toBeLessThanOrEqual(
-            (prompts + rows) * (1 + 1 / 16) + 32,
+            (prompts + rows) * (1 + 1 / 8) + 32,
           );
         }
       }),
     );
   });
 
-  it("orders by length and cuts into pieces of as many tokens", () => {
+  it("orders by length and cuts into pieces of as many groups", () => {
     const batch = [60, 4, 61, 5, 62, 6, 63, 7].map((length) => sequenceOf(1, length));
     const pieces = microBatches(batch, 140);
     expect(pieces.map(({ spans }) => spans.map(({ member }) => member))).toEqual([
-      [6, 4],
-      [2, 0, 7, 5, 3, 1],
+      [6, 4, 2, 0],
+      [7, 5, 3, 1],
     ]);
     expect(pieces.map(({ shape }) => [shape.groups, shape.rowTime])).toEqual([
-      [2, 64],
-      [6, 64],
+      [4, 64],
+      [4, 16],
     ]);
   });
 });

@@ -136,7 +136,10 @@ describe("a draw", () => {
         group.forEach((completion, sample) => {
           const same = whole.get(index)![sample]!;
           expect(text(completion)).toBe(text(same));
-          expect(completion.logProbs).toEqual(same.logProbs);
+          // A longer neighbour lengthens the padding that a softmax sums over: the last bit may differ, the draw may not.
+          completion.logProbs.forEach((value, at) =>
+            expect(Math.abs(value - same.logProbs[at]!)).toBeLessThan(2e-6),
+          );
           expect(completion.stopReason).toBe(same.stopReason);
         });
       }
