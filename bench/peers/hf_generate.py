@@ -13,12 +13,13 @@ from transformers import GenerationConfig, LlamaForCausalLM
 
 model = LlamaForCausalLM.from_pretrained(job["model"], dtype=torch.float32).eval()
 every_prompt = torch.tensor(read_batch(job, "prompts"))
-prompts = every_prompt[: job["rows"]]
+prompts = every_prompt[: job["rows"] // job["group"]]
 mask = torch.ones_like(prompts)
 cache = {} if job["variant"] == "dynamic" else {"cache_implementation": job["variant"]}
 sampling = GenerationConfig(
     max_new_tokens=job["newTokens"],
     do_sample=True,
+    num_return_sequences=job["group"],
     temperature=1.0,
     top_k=0,
     top_p=1.0,
@@ -48,7 +49,7 @@ greedy = GenerationConfig(
     **cache,
 )
 with torch.inference_mode():
-    result = model.generate(every_prompt[:4], attention_mask=mask[:4], generation_config=greedy)
+    result = model.generate(every_prompt[:4], attention_mask=torch.ones_like(every_prompt[:4]), generation_config=greedy)
 log_probs = torch.stack(result.logits, dim=1).log_softmax(-1)  # [prompt, time, vocabulary]
 chosen = result.sequences[:, prompts.shape[1] :, None]
 report(

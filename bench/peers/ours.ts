@@ -83,21 +83,21 @@ async function train(engine: LocalEngine, job: TrainJob): Promise<Measured> {
 }
 
 async function sample(engine: LocalEngine, job: SampleJob): Promise<Measured> {
-  const rows = prompts().slice(0, job.rows);
+  const rows = prompts().slice(0, job.rows / job.group);
   let round = 0;
   const timesMs = await timed(job, async () => {
     round++;
     const completions = await engine.sample(rows, {
-      group: 1,
+      group: job.group,
       maxTokens: job.newTokens,
       temperature: 1,
       stop: [],
-      random: (prompt) => randomStream("peers", "draw", round, prompt),
+      random: (prompt, index) => randomStream("peers", "draw", round, prompt, index),
     });
-    const short = completions.find(([one]) => one?.tokens.length !== job.newTokens);
+    const short = completions.flat().find(({ tokens }) => tokens.length !== job.newTokens);
     if (short !== undefined) throw new Error("a completion ended early");
   });
-  const greedy = await engine.sample(rows.slice(0, 4), {
+  const greedy = await engine.sample(prompts().slice(0, 4), {
     group: 1,
     maxTokens: 16,
     temperature: 0,

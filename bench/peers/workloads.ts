@@ -23,6 +23,8 @@ export interface TrainJob extends JobBase {
 export interface SampleJob extends JobBase {
   readonly kind: "sample";
   readonly rows: number;
+  /** Completions of one prompt; rows / group prompts. */
+  readonly group: number;
   readonly newTokens: number;
 }
 
@@ -160,7 +162,8 @@ function training(width: number, required: number, repetitions: number): Workloa
   };
 }
 
-function sampling(rows: number, repetitions: number): Workload {
+/** `group` completions of each prompt, as GRPO samples; 1: every row has a prompt of its own. */
+function sampling(rows: number, group: number, repetitions: number): Workload {
   const newTokens = 64;
   const peer = (variant: string): Peer => ({
     label: `transformers generate, ${variant} cache`,
@@ -169,8 +172,8 @@ function sampling(rows: number, repetitions: number): Workload {
     required: 4,
   });
   return {
-    name: `sample-${rows}`,
-    title: `sampling, width 256, batch ${rows}, ${PROMPT_LENGTH} + ${newTokens} tokens`,
+    name: group === 1 ? `sample-${rows}` : `sample-${rows}-g${group}`,
+    title: `sampling, width 256, batch ${rows}${group === 1 ? "" : ` = ${rows / group} prompts x ${group}`}, ${PROMPT_LENGTH} + ${newTokens} tokens`,
     width: 256,
     peers: [peer("dynamic"), peer("static")],
     job: (model, quick) => ({
@@ -178,6 +181,7 @@ function sampling(rows: number, repetitions: number): Workload {
       model,
       width: 256,
       rows,
+      group,
       newTokens,
       threads: THREADS,
       warmUp: 1,
@@ -209,8 +213,10 @@ export const workloads: readonly Workload[] = [
   training(96, 1.2, 16),
   training(256, 1, 10),
   training(512, 1, 8),
-  sampling(16, 8),
-  sampling(64, 6),
-  sampling(256, 4),
+  sampling(16, 1, 8),
+  sampling(64, 1, 6),
+  sampling(256, 1, 4),
+  sampling(64, 8, 6),
+  sampling(256, 8, 4),
   grpo,
 ];
