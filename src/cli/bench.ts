@@ -23,7 +23,7 @@ interface BenchOptions {
 }
 
 const row = ({
-  name,
+  title,
   ratio,
   bestMs,
   medianMs,
@@ -31,7 +31,7 @@ const row = ({
   peakMemoryBytes,
 }: BenchmarkResult): string =>
   [
-    name.padEnd(44),
+    title.padEnd(48),
     `${ratio.toFixed(2)} of ceiling`,
     `best ${bestMs.toFixed(2)} ms, median ${medianMs.toFixed(2)} ms`,
     `${Math.round(tokensPerSecond).toLocaleString("en")} tokens/s`,
@@ -51,7 +51,7 @@ async function bench(
   progress.begin("bench", names.length);
   const results: BenchmarkResult[] = [];
   for (const [index, name] of names.entries()) {
-    results.push(await benchmarks[name]!());
+    results.push({ name, ...(await benchmarks[name]!()) });
     progress.advance(index + 1, name);
   }
   progress.end();

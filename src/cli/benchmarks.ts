@@ -10,7 +10,10 @@ import { now } from "../run/run-directory.ts";
 import { allocate, compile, input, matmul } from "../tensor/index.ts";
 
 export interface BenchmarkResult {
+  /** As `--only` takes it; stable. */
   readonly name: string;
+  /** For people. */
+  readonly title: string;
   /** Share of the matmul ceiling of this run, from the best repetition of each. */
   readonly ratio: number;
   readonly bestMs: number;
@@ -91,17 +94,20 @@ const matrixSize = ({ layers, width, hiddenWidth, vocabularySize }: DecoderConfi
 const randomTokens = (random: Random, length: number): Int32Array =>
   Int32Array.from({ length }, () => random.integer(128));
 
+/** A result that does not know its name yet. */
+type Measured = Omit<BenchmarkResult, "name">;
+
 function result(
-  name: string,
+  title: string,
   timing: Timing,
   flops: number,
   tokens: number,
   ceiling: number,
   repetitions: number,
-): BenchmarkResult {
+): Measured {
   const rate = flops / timing.bestMs / 1e6;
   return {
-    name,
+    title,
     ratio: rate / ceiling,
     ...timing,
     gigaflopsPerSecond: rate,
@@ -113,7 +119,7 @@ function result(
 }
 
 /** Forward, backward and optimiser over `rows` sequences of `time` tokens; the loss is on all but the first. */
-async function trainingStep(width: number, rows: number, time: number): Promise<BenchmarkResult> {
+async function trainingStep(width: number, rows: number, time: number): Promise<Measured> {
   const config = benchmarkModel(width);
   const engine = new LocalEngine(config);
   try {
@@ -153,22 +159,25 @@ async function trainingStep(width: number, rows: number, time: number): Promise<
   }
 }
 
-/** One token for each of `rows` sequences with a cache of 50 to 113 tokens; sampling included. */
-async function decodeStep(width: number, rows: number): Promise<BenchmarkResult> {
+/**
+ * One token for each of `rows` sequences with a cache of 50 to 113 tokens, `group` of them after the same prompt; drawing
+ * included.
+ */
+async function decodeStep(width: number, rows: number, group: number): Promise<Measured> {
   const config = benchmarkModel(width);
   const engine = new LocalEngine(config);
   try {
     engine.initialise(randomStream("bench", "weights"));
     const random = randomStream("bench", "prompts");
     const [promptLength, newTokens] = [50, 64];
-    const prompts = Array.from({ length: rows }, () => randomTokens(random, promptLength));
-    const sample = async (maxTokens: number): Promise<void> => {
+    const prompts = Array.from({ length: rows / group }, () => randomTokens(random, promptLength));
+    const run = async (maxTokens: number): Promise<void> => {
       await engine.sample(prompts, {
-        group: 1,
+        group,
         maxTokens,
         temperature: 1,
         stop: [],
-        random: (prompt) => randomStream("bench", prompt),
+        random: (prompt, sample) => randomStream("bench", prompt, sample),
       });
     };
     const products: Product[] = [
@@ -176,11 +185,11 @@ async function decodeStep(width: number, rows: number): Promise<BenchmarkResult>
       [rows, width, config.hiddenWidth],
       [rows, config.hiddenWidth, width],
     ];
-    await sample(newTokens);
+    await run(newTokens);
     const before = await matmulCeiling(products);
     const repetitions = 8;
-    const prefill = await timed(repetitions, () => sample(1));
-    const whole = await timed(repetitions, () => sample(newTokens));
+    const prefill = await timed(repetitions, () => run(1));
+    const whole = await timed(repetitions, () => run(newTokens));
     const ceiling = Math.max(before, await matmulCeiling(products));
     const steps = newTokens - 1;
     const timing = {
@@ -190,7 +199,7 @@ async function decodeStep(width: number, rows: number): Promise<BenchmarkResult>
     const attention = config.layers * 4 * rows * (promptLength + newTokens / 2) * width;
     const flops = 2 * matrixSize(config) * rows + attention;
     return result(
-      `decode step, width ${width}, batch ${rows}`,
+      `decode step, width ${width}, batch ${rows}${group === 1 ? "" : ` = ${rows / group} x ${group}`}`,
       timing,
       flops,
       rows,
@@ -203,9 +212,10 @@ async function decodeStep(width: number, rows: number): Promise<BenchmarkResult>
 }
 
 /** Every benchmark by name; the smaller ones first, so that peak memory means something. */
-export const benchmarks: Readonly<Record<string, () => Promise<BenchmarkResult>>> = {
+export const benchmarks: Readonly<Record<string, () => Promise<Measured>>> = {
   "train-96": () => trainingStep(96, 64, 112),
-  "decode-256-b16": () => decodeStep(256, 16),
-  "decode-256-b64": () => decodeStep(256, 64),
+  "decode-256-b16": () => decodeStep(256, 16, 1),
+  "decode-256-b64": () => decodeStep(256, 64, 1),
+  "decode-256-b64-g8": () => decodeStep(256, 64, 8),
   "train-256": () => trainingStep(256, 32, 128),
 };
