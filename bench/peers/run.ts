@@ -106,7 +106,7 @@ async function runWorkload(
     say("alidade");
     ours.push(await measured("node", OURS, job));
     for (const [index, peer] of peers.entries()) {
-      if (failures.has(peer)) continue;
+      if (failures.has(peer) || round > (peer.rounds ?? rounds)) continue;
       say(peer.label);
       const command = peer.program.endsWith(".py") ? python : "node";
       const theirJob: Job = {

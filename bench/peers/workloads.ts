@@ -85,6 +85,8 @@ export interface Peer {
   /** Of slow peers, which need half a minute for a step. */
   readonly warmUp?: number;
   readonly repetitions?: number;
+  /** Least rounds that are enough for it. */
+  readonly rounds?: number;
 }
 
 export interface Workload {
@@ -140,7 +142,8 @@ function training(width: number, required: number, repetitions: number): Workloa
       program: "tfjs.mjs",
       required: null,
       warmUp: 1,
-      repetitions: 2,
+      repetitions: 1,
+      rounds: 1,
     });
   }
   return {
