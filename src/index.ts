@@ -7,9 +7,12 @@ export type {
   Completion,
   Engine,
   Example,
+  LogProbOptions,
   LossSpec,
   SampleOptions,
   Sequence,
+  StepOptions,
+  StepResult,
 } from "./core/engine.ts";
 export type { Message } from "./core/messages.ts";
 export { silentProgress, type Progress } from "./core/progress.ts";
@@ -17,9 +20,13 @@ export { randomStream, type Random } from "./core/random.ts";
 export { defineTask, type Output, type RowFormat, type Scores, type Task } from "./core/task.ts";
 export { LocalEngine, type LocalEngineOptions } from "./engine/local-engine.ts";
 export { evaluateTask, type TaskEvaluation } from "./evaluate/evaluate-task.ts";
-export type { DecoderConfig } from "./models/decoder.ts";
+export type { DecoderConfig, LoraConfig } from "./models/decoder.ts";
+export { readModelConfig } from "./models/hugging-face.ts";
+export { mergeAdapter, readAdapter, writeAdapter, type Adapter } from "./models/peft.ts";
+export { readSafetensors, type NamedArray } from "./nn/safetensors.ts";
 export { testItems, trainItem } from "./rollout/items.ts";
 export { rollOut, type Environment } from "./rollout/single-turn.ts";
 export { readEvaluations, readMetrics, readSamples, RunDirectory } from "./run/run-directory.ts";
 export { mazeTask } from "./tasks/maze/index.ts";
+export { configureRuntime } from "./tensor/index.ts";
 export { ChatTokenizer } from "./text/chat-tokenizer.ts";

@@ -78,7 +78,7 @@ export const grpoSettings = z.object({
   samplesEvery: z.int().min(1).default(1).describe("store the samples of every n-th step"),
   optimiser: optimiserSettings
     .prefault({ learningRate: 1e-4, schedule: "constant" })
-    .describe("AdamW"),
+    .describe("AdamW or Muon"),
 });
 export type GrpoSettings = z.output<typeof grpoSettings>;
 

@@ -22,7 +22,7 @@ import {
 export const sftSettings = z.object({
   steps: z.int().min(0).describe("optimiser steps; 0 leaves the stage out"),
   batch: z.int().min(1).default(64).describe("items a step"),
-  optimiser: optimiserSettings.prefault({ learningRate: 1e-3 }).describe("AdamW"),
+  optimiser: optimiserSettings.prefault({ learningRate: 1e-3 }).describe("AdamW or Muon"),
 });
 export type SftSettings = z.output<typeof sftSettings>;
 
