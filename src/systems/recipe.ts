@@ -54,7 +54,12 @@ export const modelSettings = z
     lora: z
       .object({
         rank: z.int().min(1).default(32).describe("rank of the update"),
-        alpha: z.number().positive().default(32).describe("scale of the update, times 1 / rank"),
+        alpha: z
+          .number()
+          .positive()
+          .nullable()
+          .default(null)
+          .describe("scale of the update, times 1 / rank; null: the rank, a scale of 1"),
         targets: z
           .array(z.enum(loraTargets))
           .min(1)
@@ -72,9 +77,10 @@ export const modelSettings = z
     kvHeads: z.int().min(1).default(6).describe("key and value heads; divides heads"),
     headSize: z
       .int()
-      .multipleOf(16)
+      .multipleOf(2)
+      .min(2)
       .default(16)
-      .describe("width of a head; a multiple of 16 (ONNX Runtime's cached attention)"),
+      .describe("width of a head; even, for rotary positions"),
     hiddenWidth: z.int().min(16).default(256).describe("width inside the MLP"),
     ropeTheta: z.number().positive().default(10_000).describe("base of the rotary positions"),
     normEpsilon: z.number().positive().default(1e-6).describe("RMSNorm: added to the mean square"),
@@ -177,7 +183,13 @@ export function recipeSettings<Item, TaskConfig, RewardConfig>({
       .prefault({})
       .describe("local engine; changes speed, and results only in the last bits"),
   });
-  return settings.check(({ value: { model, grpo, evaluate }, issues }) => {
+  return settings.check(({ value: { model, sft, grpo, evaluate }, issues }) => {
+    for (const [stage, { optimiser }] of Object.entries({ sft, grpo })) {
+      if (model.lora === null || optimiser.method !== "muon") continue;
+      const message = "adamw with model.lora; Muon is for whole hidden matrices";
+      const path = [stage, "optimiser", "method"];
+      issues.push({ code: "custom", path, message, input: optimiser.method });
+    }
     const longest = Math.max(grpo.maxTokens, evaluate.maxTokens);
     if (model.contextLength > longest) return;
     issues.push({
@@ -208,14 +220,16 @@ async function openModel<Item, TaskConfig, RewardConfig>(
   { task }: Recipe<Item, TaskConfig, RewardConfig>,
   config: RecipeConfig<TaskConfig, RewardConfig>,
 ): Promise<BaseModel> {
-  const { from, ...settings } = config.model;
+  const { from, lora: adapters, ...shape } = config.model;
+  const lora = adapters && { ...adapters, alpha: adapters.alpha ?? adapters.rank };
+  const settings = { ...shape, lora };
   if (from !== null) {
     return openBaseModel({ ...settings, from }, task.addedTokens?.(config.task) ?? []);
   }
   const tokenizer = ChatTokenizer.ofTokens(task.tokens?.(config.task) ?? []);
-  const { vocabulary: _vocabulary, newRows: _newRows, lora, ...shape } = settings;
+  const { vocabulary: _vocabulary, newRows: _newRows, ...decoder } = shape;
   return {
-    config: { ...shape, ...(lora && { lora }), vocabularySize: tokenizer.vocabularySize },
+    config: { ...decoder, ...(lora && { lora }), vocabularySize: tokenizer.vocabularySize },
     tokenizer,
     extended: [],
     load: async (engine, random) => engine.initialise(random),

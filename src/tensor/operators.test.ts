@@ -9,7 +9,6 @@ import {
   addInto,
   allocate,
   broadcastTo,
-  cachedAttention,
   cast,
   clamp,
   compile,
@@ -728,8 +727,8 @@ const notDifferentiable: Readonly<
   sign: [(a) => sign(a), (a) => Math.sign(a)],
 };
 
-/** Tested by name below, or in the decoder's tests (cachedAttention). */
-const special = ["stopGradient", "detachedExp", "cachedAttention"];
+/** Tested by name below. */
+const special = ["stopGradient", "detachedExp"];
 const notOperators = new Set([
   "scope",
   "sizeOf",
@@ -899,24 +898,6 @@ describe("gradients", () => {
       "gradients: expected operators with a gradient between the loss and the parameters, got sign",
     );
     expect(() => gradients(sum(where(greater(a, 0), 1, 2)), [a])).toThrow("got none on a");
-    const cache = input("cache", [2, 1, 4, 16]);
-    const part = (name: string) => input(name, [2, 1, 16]);
-    const query = part("query");
-    const [attended] = cachedAttention(
-      {
-        query,
-        key: part("key"),
-        value: part("value"),
-        keyCache: cache,
-        valueCache: input("cache2", [2, 1, 4, 16]),
-        lastPosition: input("last", [2], "int32"),
-        totalLength: input("total", [1], "int32"),
-        cosine: input("cosine", [4, 8]),
-        sine: input("sine", [4, 8]),
-      },
-      1,
-    );
-    expect(() => gradients(sum(attended), [query])).toThrow("got cachedAttention");
   });
 
   it("need a loss of one element", () => {

@@ -196,11 +196,6 @@ export class Binding {
   }
 }
 
-/** Operators that the runtime itself runs in place on a cache: the input that each output may overwrite. */
-const IN_PLACE_OUTPUTS: Readonly<Record<string, readonly (number | undefined)[]>> = {
-  cachedAttention: [undefined, 3, 4],
-};
-
 /** Operators whose result may live in the memory of their input. */
 const VIEWS: ReadonlySet<string> = new Set(["stopGradient", "reshape"]);
 
@@ -244,8 +239,7 @@ function checkInPlace(
     refuse(`${maker.operator.name} does not read the input itself`);
   const views = viewsOf(value, order);
   const { name, elementwise, inPlaceInput } = maker.operator;
-  const allowed = IN_PLACE_OUTPUTS[name]?.[tensor.index] ?? inPlaceInput;
-  const isFine = maker.inputs.every((read, index) => !views.has(read) || index === allowed);
+  const isFine = maker.inputs.every((read, index) => !views.has(read) || index === inPlaceInput);
   if (elementwise !== true && !isFine) refuse(`${name} is not element-wise`);
   const exposed = Object.keys(graph).find((key) => key !== output && views.has(graph[key]!));
   if (exposed !== undefined) refuse(`output ${exposed} is the input itself`);

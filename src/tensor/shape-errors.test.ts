@@ -6,7 +6,6 @@ import {
   add,
   and,
   broadcastTo,
-  cachedAttention,
   concat,
   constant,
   exp,
@@ -122,28 +121,6 @@ const wrong: readonly (readonly [string, () => Tensor, readonly string[]])[] = [
     ["float32[4, 3, 8]", "float32[3, 1, 5, 8]"],
   ],
   ["constant", () => constant([1, 2, 3], [2, 2]), ["expected 4 values", "float32[2, 2]", "got 3"]],
-  [
-    "cachedAttention",
-    () => {
-      const cache = x(2, 1, 4, 16);
-      const part = x(2, 1, 16);
-      return cachedAttention(
-        {
-          query: x(3, 1, 16),
-          key: part,
-          value: part,
-          keyCache: cache,
-          valueCache: cache,
-          lastPosition: typed("int32", 2),
-          totalLength: typed("int32", 1),
-          cosine: x(4, 8),
-          sine: x(4, 8),
-        },
-        1,
-      )[0];
-    },
-    ["float32[3, 1, 16] and float32[2, 1, 16] and float32[2, 1, 4, 16]"],
-  ],
 ];
 
 describe("a shape error", () => {

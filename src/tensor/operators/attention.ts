@@ -1,7 +1,7 @@
-// Attention: over whole sequences (with a gradient), and over a key-value cache (without).
+// Attention over whole sequences, and over a prompt that several rows share.
 
 import type { Operator } from "../operator.ts";
-import { apply, sameShape, shapeError, sizeOf, type Tensor } from "../tensor.ts";
+import { apply, sameShape, shapeError, type Tensor } from "../tensor.ts";
 import { add, mul, sub } from "./elementwise.ts";
 import { matmul } from "./matmul.ts";
 import { sum } from "./reduce.ts";
@@ -179,70 +179,4 @@ export function sharedAttention(inputs: SharedAttentionInputs): Tensor {
   const { query, key, value, promptKey, promptValue, promptMask, mask } = inputs;
   const list = [query, key, value, promptKey, promptValue, promptMask, mask];
   return apply(sharedAttentionOperator, list)[0]!;
-}
-
-export interface CachedAttentionInputs {
-  /** [batch, time, heads · headSize], before rotary positions. */
-  readonly query: Tensor;
-  /** [batch, time, kvHeads · headSize]. */
-  readonly key: Tensor;
-  readonly value: Tensor;
-  /** [batch, kvHeads, capacity, headSize]. */
-  readonly keyCache: Tensor;
-  readonly valueCache: Tensor;
-  /** Position of each row's last token, int32 [batch]. */
-  readonly lastPosition: Tensor;
-  /** Largest length of a row after this call, int32 [1]. */
-  readonly totalLength: Tensor;
-  readonly cosine: Tensor;
-  readonly sine: Tensor;
-}
-
-const cachedAttentionOperator: Operator = {
-  name: "cachedAttention",
-  type: ([query, key, , keyCache, valueCache, lastPosition], { heads }) => {
-    const [batch, kvHeads, , headSize] = keyCache!.shape;
-    const fits =
-      query!.shape.length === 3 &&
-      query!.shape[0] === batch &&
-      query!.shape[2] === (heads as number) * headSize! &&
-      key!.shape[2] === kvHeads! * headSize! &&
-      sameShape(keyCache!.shape, valueCache!.shape) &&
-      sizeOf(lastPosition!.shape) === batch;
-    if (!fits)
-      throw shapeError("cachedAttention", "query, key and caches of one batch", [
-        query!,
-        key!,
-        keyCache!,
-      ]);
-    return [query!, keyCache!, valueCache!];
-  },
-  lower: (emit, node, inputs) =>
-    emit.node(
-      "GroupQueryAttention",
-      inputs,
-      {
-        num_heads: { int: node.attributes["heads"] as number },
-        kv_num_heads: { int: node.inputs[3]!.shape[1]! },
-        do_rotary: { int: 1 },
-      },
-      { domain: "com.microsoft", outputs: 3 },
-    ),
-  gradient: null,
-};
-
-/**
- * Causal attention over a cache, with rotary positions inside; writes the new keys and values into the cache.
- * Returns the attended values [batch, time, heads · headSize] and the two caches (alias them with their inputs).
- * Rows are right-padded and may differ in length; no gradient.
- */
-export function cachedAttention(
-  inputs: CachedAttentionInputs,
-  heads: number,
-): readonly [Tensor, Tensor, Tensor] {
-  const { query, key, value, keyCache, valueCache, lastPosition, totalLength, cosine, sine } =
-    inputs;
-  const list = [query, key, value, keyCache, valueCache, lastPosition, totalLength, cosine, sine];
-  const [attended, keys, values] = apply(cachedAttentionOperator, list, { heads });
-  return [attended!, keys!, values!];
 }
