@@ -520,7 +520,7 @@ describe("save and load", () => {
     truncateSync(join(directory, "model.safetensors"), 5000);
     await expect(engine.load(directory)).rejects.toThrow(DataError);
     await expect(engine.load(folder())).rejects.toThrow(
-      /config\.json: expected a readable JSON file/,
+      /engine\.json: expected the position of an engine/,
     );
   });
 });
@@ -592,6 +592,21 @@ describe("adapters", () => {
     }
   });
 
+  it("refuse a checkpoint that was trained on another base", async () => {
+    const [engine, other] = [1, 2].map((seed) => {
+      const one = new LocalEngine({ ...small, lora });
+      engines.push(one);
+      one.initialise(randomStream(seed));
+      return one;
+    });
+    const directory = mkdtempSync(join(root, "base-"));
+    await engine!.save(directory);
+    await engine!.load(directory);
+    await expect(other!.load(directory)).rejects.toThrow(
+      /expected the weights that the adapters were trained on, got others/,
+    );
+  });
+
   it("start as nothing, leave the base alone, and continue bit for bit", async () => {
     const engine = new LocalEngine({ ...small, lora });
     engines.push(engine);
@@ -619,6 +634,26 @@ describe("adapters", () => {
     other.initialise(randomStream(3));
     await other.load(directory);
     expect([await step(other), await step(other)]).toEqual(losses);
+  });
+});
+
+describe("calls at the same time", () => {
+  it("wait for each other", async () => {
+    const engine = lively();
+    const [one, two] = [ragged(), ragged()];
+    const options = { policy: "current", temperature: 1 } as const;
+    const together = await Promise.all([
+      engine.logProbs(one, options),
+      engine.logProbs(two, options),
+    ]);
+    expect(together).toEqual([
+      await engine.logProbs(one, options),
+      await engine.logProbs(two, options),
+    ]);
+    const failing = engine.logProbs([], options);
+    const next = engine.logProbs(one, options);
+    await expect(failing).rejects.toThrow("at least one sequence");
+    expect(await next).toEqual(together[0]);
   });
 });
 

@@ -2,6 +2,7 @@
 
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { crc32 } from "node:zlib";
 import { z } from "zod";
 import type {
   AccumulateResult,
@@ -70,7 +71,12 @@ export const defaultEngineOptions: LocalEngineOptions = {
 
 type Policy = "current" | "reference";
 
-const positionSchema = z.object({ steps: z.int().nonnegative(), reference: z.boolean() });
+const positionSchema = z.object({
+  steps: z.int().nonnegative(),
+  reference: z.boolean(),
+  /** CRC-32 of the weights below adapters. */
+  base: z.int().optional(),
+});
 
 export class LocalEngine implements Engine {
   readonly config: DecoderConfig;
@@ -167,14 +173,41 @@ export class LocalEngine implements Engine {
     };
   }
 
-  async sample(prompts: readonly TokenIds[], options: SampleOptions): Promise<Completion[][]> {
+  /** One call after the other: programs share their memory. */
+  #queue: Promise<unknown> = Promise.resolve();
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#queue.then(work);
+    this.#queue = turn.catch(() => undefined);
+    return turn;
+  }
+
+  sample(prompts: readonly TokenIds[], options: SampleOptions): Promise<Completion[][]> {
+    return this.#inTurn(() => this.#sample(prompts, options));
+  }
+
+  logProbs(sequences: readonly Sequence[], options: LogProbOptions): Promise<Float32Array[]> {
+    return this.#inTurn(() => this.#logProbs(sequences, options));
+  }
+
+  accumulate(batch: readonly Example[], loss: LossSpec): Promise<AccumulateResult> {
+    return this.#inTurn(() => this.#accumulate(batch, loss));
+  }
+
+  step(options: StepOptions): Promise<StepResult> {
+    return this.#inTurn(async () => ({ gradientNorm: this.#optimiser.step(options) }));
+  }
+
+  async #sample(prompts: readonly TokenIds[], options: SampleOptions): Promise<Completion[][]> {
     prompts.forEach((prompt, index) => {
       this.#checkTokens(prompt, `sample: prompt ${index}`, options.maxTokens);
     });
     return this.#sampler.sample(prompts, options);
   }
 
-  async logProbs(sequences: readonly Sequence[], options: LogProbOptions): Promise<Float32Array[]> {
+  async #logProbs(
+    sequences: readonly Sequence[],
+    options: LogProbOptions,
+  ): Promise<Float32Array[]> {
     this.#checkSequences(sequences, "logProbs");
     const result: Float32Array[] = sequences.map(
       (sequence) => new Float32Array(completionLength(sequence)),
@@ -188,7 +221,7 @@ export class LocalEngine implements Engine {
     return result;
   }
 
-  async accumulate(batch: readonly Example[], loss: LossSpec): Promise<AccumulateResult> {
+  async #accumulate(batch: readonly Example[], loss: LossSpec): Promise<AccumulateResult> {
     this.#checkSequences(batch, "accumulate");
     const arrays = usedArrays(batch, loss);
     const weights = tokenWeights(batch, loss.aggregation);
@@ -207,10 +240,6 @@ export class LocalEngine implements Engine {
     return { loss: total, logProbs, entropy };
   }
 
-  async step(options: StepOptions): Promise<StepResult> {
-    return { gradientNorm: this.#optimiser.step(options) };
-  }
-
   async freezeReference(): Promise<void> {
     this.#reference ??= this.#layout.allocate();
     this.#reference.set(this.#weights);
@@ -226,7 +255,11 @@ export class LocalEngine implements Engine {
       second: flat(optimiser.second),
       ...(this.#reference && { reference: flat(this.#reference) }),
     });
-    const position = { steps: optimiser.steps, reference: this.#reference !== undefined };
+    const position = {
+      steps: optimiser.steps,
+      reference: this.#reference !== undefined,
+      ...(this.#frozen && { base: checksum(this.#frozen.weights) }),
+    };
     await writeFile(join(directory, "engine.json"), JSON.stringify(position));
   }
 
@@ -270,8 +303,16 @@ export class LocalEngine implements Engine {
   }
 
   async load(directory: string): Promise<void> {
-    if (this.#frozen === undefined) await this.loadWeights(directory);
     const position = await readPosition(join(directory, "engine.json"));
+    if (this.#frozen === undefined) await this.loadWeights(directory);
+    else if (position.base !== checksum(this.#frozen.weights)) {
+      throw new DataError({
+        where: join(directory, "engine.json"),
+        expected: "the weights that the adapters were trained on",
+        got: "others",
+        hint: "did the files of model.from change?",
+      });
+    }
     const path = join(directory, "training.safetensors");
     const state = await readSafetensors(path);
     const restore = (name: string, target: Float32Array): void => {
@@ -484,6 +525,16 @@ function merge(
   const binding = program.bind({ weight, a, b });
   binding.runNow();
   return binding.floats("merged");
+}
+
+/** CRC-32 of a block of numbers, in pieces that zlib takes. */
+function checksum(block: Float32Array): number {
+  const bytes = new Uint8Array(block.buffer, block.byteOffset, block.byteLength);
+  const size = 1 << 28;
+  let value = 0;
+  for (let start = 0; start < bytes.length; start += size)
+    value = crc32(bytes.subarray(start, start + size), value);
+  return value;
 }
 
 /** Which step the optimiser is at, and whether there is a reference policy. */

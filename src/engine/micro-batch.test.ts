@@ -56,7 +56,26 @@ describe("microBatches", () => {
     );
   });
 
-  it("runs the prompt of a group once, unless the group is larger than a piece", () => {
+  it("bounds the rectangles of attention, however different the lengths", () => {
+    const apart = (length: number) => sequenceOf(1, length);
+    const ragged = [1000, ...Array.from({ length: 63 }, () => 20)];
+    const sameGroup = ragged.map((length) => sequenceOf(3, length));
+    const prompts = ragged.map((length, index) => sequenceOf(length, 5, index));
+    for (const batch of [ragged.map(apart), sameGroup, prompts]) {
+      for (const budget of [256, 1024, 4096]) {
+        for (const { shape } of microBatches(batch, budget)) {
+          const { groups, rows, promptTime, rowTime } = shape;
+          const isAlone = groups === 1 && rows === 1;
+          if (!isAlone)
+            expect(groups * (promptTime + rows * rowTime)).toBeLessThanOrEqual(2 * budget + 1024);
+        }
+      }
+    }
+  });
+
+  it("runs the prompt of a group once, unless its rows are more than a piece", () => {
+    const long = [60, 60, 60].map((length) => sequenceOf(300, length));
+    expect(microBatches(long, 200)).toHaveLength(1);
     const group = [9, 12, 7, 12].map((length) => sequenceOf(30, length));
     const [whole, ...none] = microBatches(group, 200);
     expect(none).toEqual([]);
@@ -64,7 +83,7 @@ describe("microBatches", () => {
       [29, 4],
     ]);
     expect(whole!.spans.map(({ member }) => member)).toEqual([1, 3, 0, 2]);
-    const cut = microBatches(group, 55);
+    const cut = microBatches(group, 26);
     expect(cut.flatMap(({ groups }) => groups.map(({ rows }) => rows.length))).toEqual([2, 2]);
   });
 

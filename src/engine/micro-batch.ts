@@ -35,6 +35,8 @@ export const powerAbove = (value: number): number => 2 ** Math.ceil(Math.log2(Ma
 const rounded = (value: number, share: number): number =>
   value === 0 ? 0 : roundUp(value, Math.max(16, powerBelow(value * share)));
 
+const timeExtent = (value: number): number => rounded(value, 1 / 4);
+
 /** Members of the batch by equal prompts, in order of appearance; a prompt of one token has nothing to share, an empty completion nothing to compute. */
 function byPrompt(batch: readonly Sequence[]): number[][] {
   const groups = new Map<string, number[]>();
@@ -49,7 +51,10 @@ function byPrompt(batch: readonly Sequence[]): number[][] {
   return [...groups.values()];
 }
 
-/** Groups of at most `budget` tokens, or of one row. */
+/** A rectangle of attention may be so many times as large as the budget. */
+const MOST_PADDING = 2;
+
+/** Prompts with as many of their rows as the budget allows, at least one. A prompt does not count: cut, it would run again. */
 function groupsOf(batch: readonly Sequence[], budget: number): Group[] {
   return byPrompt(batch).flatMap((members) => {
     const length = (member: number): number => completionLength(batch[member]!);
@@ -58,16 +63,41 @@ function groupsOf(batch: readonly Sequence[], budget: number): Group[] {
     const shared = tokens.subarray(0, promptLength - 1);
     const result: Group[] = [];
     for (let start = 0; start < sorted.length;) {
+      const longest = length(sorted[start]!);
       let end = start;
-      let size = shared.length;
+      let size = 0;
       do size += length(sorted[end++]!);
-      while (end < sorted.length && size + length(sorted[end]!) <= budget);
+      while (
+        end < sorted.length &&
+        size + length(sorted[end]!) <= budget &&
+        (end + 1 - start) * longest <= MOST_PADDING * budget
+      );
       const part = sorted.slice(start, end);
-      result.push({ shared, members: part, longest: length(part[0]!), tokens: size });
+      result.push({ shared, members: part, longest, tokens: size + shared.length });
       start = end;
     }
     return result;
   });
+}
+
+/** Tokens of the rectangles of attention of a piece. */
+function rectangle(part: readonly Group[]): number {
+  const most = (pick: (group: Group) => number): number => Math.max(...part.map(pick));
+  const rows = most(({ members }) => members.length);
+  const rowTime = timeExtent(most(({ longest }) => longest));
+  return part.length * (timeExtent(most(({ shared }) => shared.length)) + rows * rowTime);
+}
+
+/** The same groups in order, in pieces whose rectangles stay within the limit. */
+function withinLimit(part: readonly Group[], limit: number): Group[][] {
+  if (part.length === 1 || rectangle(part) <= limit) return [[...part]];
+  const pieces: Group[][] = [];
+  for (const group of part) {
+    const open = pieces.at(-1);
+    if (open !== undefined && rectangle([...open, group]) <= limit) open.push(group);
+    else pieces.push([group]);
+  }
+  return pieces;
 }
 
 function pack(batch: readonly Sequence[], part: readonly Group[]): MicroBatch {
@@ -86,14 +116,8 @@ function pack(batch: readonly Sequence[], part: readonly Group[]): MicroBatch {
     shape: {
       groups: part.length,
       rows: most(({ members }) => members.length),
-      promptTime: rounded(
-        most(({ shared }) => shared.length),
-        1 / 4,
-      ),
-      rowTime: rounded(
-        most(({ longest }) => longest),
-        1 / 4,
-      ),
+      promptTime: timeExtent(most(({ shared }) => shared.length)),
+      rowTime: timeExtent(most(({ longest }) => longest)),
       promptTokens: rounded(prompts, 1 / 8),
       rowTokens: rounded(start + 1, 1 / 8), // at least one is padding
     },
@@ -124,8 +148,11 @@ export function microBatches(batch: readonly Sequence[], budget: number): MicroB
   const tokens = groups.reduce((total, group) => total + group.tokens, 0);
   const pieces = Math.min(groups.length, Math.ceil(tokens / budget));
   // As many groups in every piece: their number and the length of their prompts are then the same from batch to batch.
-  return Array.from({ length: pieces }, (_, piece) => {
+  const alike = Array.from({ length: pieces }, (_, piece) => {
     const [from, to] = [piece, piece + 1].map((at) => Math.round((at * groups.length) / pieces));
-    return pack(batch, groups.slice(from, to));
+    return groups.slice(from, to);
   });
+  return alike
+    .flatMap((part) => withinLimit(part, MOST_PADDING * budget))
+    .map((part) => pack(batch, part));
 }

@@ -162,16 +162,15 @@ export class RowCache {
       this.slots[start * group + row] = start + Math.floor(row / group);
   }
 
-  /** Room for one more token: at the end of a step of capacity every row moves to a longer place. */
-  makeRoom(): void {
+  /** Room for one more token of the first `rows` rows: at the end of a step of capacity each moves to a longer place. */
+  makeRoom(rows: number): void {
     if (this.#length < this.time) return;
     const { kvHeads, headSize } = this.#heads;
     const [old, grown] = [this.time * headSize, timeBucket(this.#length + 1) * headSize];
     const filled = this.#length * headSize;
     for (const block of [...this.#keys, ...this.#values]) {
-      for (let index = this.capacity * kvHeads - 1; index > 0; index--)
-        if ((index + 1) * grown <= block.length)
-          block.copyWithin(index * grown, index * old, index * old + filled);
+      for (let index = rows * kvHeads - 1; index > 0; index--)
+        block.copyWithin(index * grown, index * old, index * old + filled);
     }
     this.time = timeBucket(this.#length + 1);
   }

@@ -102,6 +102,70 @@ describe.each(models)("%s", (_name, config) => {
   });
 });
 
+describe("the caches", () => {
+  it("keep rows and prompts together over calls of any shape, while rows leave", async () => {
+    const draws = randomStream(5, "shapes");
+    const pick = (low: number, high: number): number => low + draws.integer(high - low + 1);
+    const engine = lively(small, { maxSampleRows: 24 });
+    for (let call = 0; call < 8; call++) {
+      const prompts = Array.from({ length: pick(1, 6) }, () => prompt(pick(1, 30)));
+      const options: SampleOptions = {
+        ...defaults,
+        group: pick(1, 5),
+        maxTokens: pick(1, 34),
+        stop: [3, 8, 11].slice(0, pick(0, 3)),
+        random: (one, sample) => randomStream(call, one, sample),
+      };
+      const groups = await engine.sample(prompts, options);
+      const completions = groups.flatMap((group, index) =>
+        group.map((one) => ({ one, from: prompts[index]! })),
+      );
+      expect(completions.length).toBe(prompts.length * options.group);
+      const again = await engine.logProbs(
+        completions.map(({ one, from }) => ({
+          tokens: Int32Array.from([...from, ...one.tokens]),
+          promptLength: from.length,
+        })),
+        { policy: "current", temperature: options.temperature },
+      );
+      completions.forEach(({ one }, index) =>
+        one.logProbs.forEach((value, at) =>
+          expect(Math.abs(value - again[index]![at]!)).toBeLessThan(1e-5),
+        ),
+      );
+    }
+  });
+});
+
+describe("what cannot be sampled", () => {
+  it.each([
+    [{ maxTokens: 0 }, "sample: expected maxTokens of 1 or more, got 0"],
+    [{ maxTokens: 2.5 }, "sample: expected maxTokens of 1 or more, got 2.5"],
+    [{ group: 0 }, "sample: expected a group of 1 or more, got 0"],
+    [{ temperature: -1 }, "sample: expected a temperature of 0 or more, got -1"],
+    [{ temperature: Number.NaN }, "sample: expected a temperature of 0 or more, got NaN"],
+    [{ topK: 0 }, "sample: expected topK of 1 or more, got 0"],
+    [{ topP: 1.5 }, "sample: expected topP in (0, 1], got 1.5"],
+  ])("%j is an error", async (wrong, message) => {
+    await expect(lively().sample([prompt(4)], { ...defaults, ...wrong })).rejects.toThrow(message);
+  });
+
+  it("weights that are not finite are an error, and leave nothing behind", async () => {
+    const engine = lively();
+    const before = await engine.sample([prompt(4)], defaults);
+    const weight = engine.parameter("model.layers.0.self_attn.v_proj.weight");
+    const good = weight[0]!;
+    weight[0] = Number.NaN;
+    await expect(engine.sample([prompt(4)], defaults)).rejects.toThrow(
+      /expected finite probabilities, got NaN/,
+    );
+    weight[0] = good;
+    const after = await engine.sample([prompt(4)], defaults);
+    expect(after.map((group) => group.map(text))).toHaveLength(before.length);
+    expect(after.flat().every(({ logProbs }) => logProbs.every(Number.isFinite))).toBe(true);
+  });
+});
+
 describe("a draw", () => {
   const prompts = [prompt(2), prompt(16), prompt(7), prompt(33), prompt(1)];
   // Streams belong to the prompt itself, wherever it stands.

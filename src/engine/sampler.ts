@@ -2,6 +2,7 @@
 // what the completions add lies in a cache of their own, one row each. Rows that have ended leave the batch.
 
 import type { Completion, SampleOptions, TokenIds } from "../core/engine.ts";
+import { EngineError } from "../core/errors.ts";
 import type { Random } from "../core/random.ts";
 import type { StopReason } from "../core/task.ts";
 import {
@@ -58,28 +59,57 @@ interface Finished {
 /** ONNX Runtime multiplies a single row by another algorithm, with other last bits: a batch has at least two. */
 const MIN_ROWS = 2;
 const MOST_PROGRAMS = 96;
+/** So many calls with prompts of less than half the cache, and it becomes shorter. */
+const SHORT_CALLS = 16;
+
+/** What was there before, if it is enough and not far more: a larger cache should not shrink at once. */
+const near = (wanted: number, old = 0): number =>
+  old > 2 * wanted ? wanted : Math.max(wanted, old);
+
+function checkOptions({ group, maxTokens, temperature, topK = 1, topP = 1 }: SampleOptions): void {
+  const fail = (expected: string, got: number): never => {
+    throw new EngineError({ where: "sample", expected, got: String(got) });
+  };
+  const isCount = (value: number): boolean => Number.isInteger(value) && value >= 1;
+  if (!isCount(group)) fail("a group of 1 or more", group);
+  if (!isCount(maxTokens)) fail("maxTokens of 1 or more", maxTokens);
+  if (!(temperature >= 0 && temperature < Infinity))
+    fail("a temperature of 0 or more", temperature);
+  if (!isCount(topK)) fail("topK of 1 or more", topK);
+  if (!(topP > 0 && topP <= 1)) fail("topP in (0, 1]", topP);
+}
 
 export class Sampler {
   readonly #host: SamplerHost;
   readonly #bindings = new Map<string, Binding>();
   #prompts: PromptCache | undefined;
   #rows: RowCache | undefined;
+  /** Calls in a row whose prompts would have fitted into half of the cache. */
+  #shortCalls = 0;
 
   constructor(host: SamplerHost) {
     this.#host = host;
   }
 
   async sample(prompts: readonly TokenIds[], options: SampleOptions): Promise<Completion[][]> {
+    checkOptions(options);
     const result: Completion[][] = prompts.map(() => []);
-    const atOnce = Math.max(1, Math.floor(this.#host.maxRows / options.group));
+    const group = Math.min(options.group, this.#host.maxRows);
+    const atOnce = Math.max(1, Math.floor(this.#host.maxRows / group));
     for (let start = 0; start < prompts.length; start += atOnce) {
-      const part = prompts.slice(start, start + atOnce);
-      for (const { row, stopReason } of await this.#sampleSome(part, start, options)) {
-        result[row.prompt]![row.sample] = {
-          tokens: Int32Array.from(row.tokens),
-          logProbs: Float32Array.from(row.logProbs),
-          stopReason,
-        };
+      for (let first = 0; first < options.group; first += group) {
+        const rows = await this.#sampleSome(prompts.slice(start, start + atOnce), {
+          ...options,
+          group: Math.min(group, options.group - first),
+          random: (prompt, sample) => options.random(start + prompt, first + sample),
+        });
+        for (const { row, stopReason } of rows) {
+          result[start + row.prompt]![first + row.sample] = {
+            tokens: Int32Array.from(row.tokens),
+            logProbs: Float32Array.from(row.logProbs),
+            stopReason,
+          };
+        }
       }
     }
     return result;
@@ -92,12 +122,8 @@ export class Sampler {
     this.#rows = undefined;
   }
 
-  /** All samples of some prompts, the first of which has the index `from`. */
-  async #sampleSome(
-    part: readonly TokenIds[],
-    from: number,
-    options: SampleOptions,
-  ): Promise<Finished[]> {
+  /** All samples of prompts that fit into the caches together. */
+  async #sampleSome(part: readonly TokenIds[], options: SampleOptions): Promise<Finished[]> {
     const { group, maxTokens } = options;
     const finished: Finished[] = [];
     const longest = Math.max(...part.map((prompt) => prompt.length));
@@ -105,17 +131,17 @@ export class Sampler {
     const first = await this.#prefill(part, group, options.temperature);
     const all = part.flatMap((prompt, index) =>
       Array.from({ length: group }, (_, sample): Row => ({
-        prompt: from + index,
+        prompt: index,
         sample,
-        random: options.random(from + index, sample),
+        random: options.random(index, sample),
         tokens: [],
         logProbs: [],
         promptLength: prompt.length,
       })),
     );
-    let rows = this.#draw(all, first, (row) => row.prompt - from, options, finished);
+    let rows = this.#draw(all, first, (row) => row.prompt, options, finished);
     while (rows.length > 0) {
-      cache.makeRoom();
+      cache.makeRoom(rows.length);
       const step = this.#step(rows.length, prompts, cache);
       this.#fillStep(step, rows, prompts, cache, options.temperature);
       await step.run();
@@ -184,6 +210,15 @@ export class Sampler {
       const from = source(row, index);
       const position = row.tokens.length;
       const token = drawToken(probabilities, from, size, () => row.random.at(position), options);
+      if (Number.isNaN(probabilities[from * size + token])) {
+        this.dispose(); // what the caches hold would reach later calls
+        throw new EngineError({
+          where: "sample",
+          expected: "finite probabilities",
+          got: `NaN for token ${position + 1} after prompt ${row.prompt}`,
+          hint: "are the weights finite?",
+        });
+      }
       row.tokens.push(token);
       row.logProbs.push(Math.log(probabilities[from * size + token]!));
       const stopped = options.stop.includes(token);
@@ -217,27 +252,29 @@ export class Sampler {
     maxTokens: number,
   ): readonly [PromptCache, RowCache] {
     const { config } = this.#host;
-    const [old, oldRows] = [this.#prompts, this.#rows];
     const time = Math.max(8, Math.ceil((longest - 1) / 8) * 8);
     const [most, rows] = [rowBucket(prompts), rowBucket(prompts * group)];
-    // Prompts much shorter than the cache would read its padding at every step.
-    if (old === undefined || old.time < time || old.time > 2 * time || old.capacity < most) {
-      this.dispose();
-      this.#prompts = new PromptCache(config, Math.max(most, old?.capacity ?? 0), time);
+    let [promptCache, rowCache] = [this.#prompts, this.#rows];
+    // Short prompts read the padding of a long cache at every step; but one short call is no reason to begin anew.
+    this.#shortCalls =
+      promptCache !== undefined && promptCache.time > 2 * time ? this.#shortCalls + 1 : 0;
+    const isTooLong = this.#shortCalls > SHORT_CALLS;
+    if (!promptCache || promptCache.time < time || promptCache.capacity < most || isTooLong) {
+      const longer = isTooLong ? time : Math.max(time, promptCache?.time ?? 0);
+      promptCache = new PromptCache(config, near(most, promptCache?.capacity), longer);
+      this.#shortCalls = 0;
     }
-    if (this.#rows === undefined || oldRows!.capacity < rows || oldRows!.mostTime < maxTokens) {
-      const kept = this.#prompts;
-      this.dispose();
-      this.#prompts = kept;
-      this.#rows = new RowCache(
-        config,
-        Math.max(rows, oldRows?.capacity ?? 0),
-        Math.max(maxTokens, oldRows?.mostTime ?? 0),
-      );
+    if (!rowCache || rowCache.capacity < rows || rowCache.mostTime < maxTokens) {
+      const mostTime = near(maxTokens, rowCache?.mostTime);
+      rowCache = new RowCache(config, near(rows, rowCache?.capacity), mostTime);
     }
-    this.#prompts!.begin(prompts, group);
-    this.#rows.reset();
-    return [this.#prompts!, this.#rows];
+    if (promptCache !== this.#prompts || rowCache !== this.#rows) {
+      this.dispose();
+      [this.#prompts, this.#rows] = [promptCache, rowCache];
+    }
+    promptCache.begin(prompts, group);
+    rowCache.reset();
+    return [promptCache, rowCache];
   }
 
   #bound(key: string, make: (name: string) => Binding): Binding {
