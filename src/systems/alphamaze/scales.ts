@@ -31,7 +31,7 @@ export const scales: Readonly<Record<string, Scale>> = {
         prompts: 16,
         group: 8,
         maxTokens: 56,
-        optimiser: { learningRate: 1e-4 },
+        optimiser: { learningRate: 1e-4, schedule: "cosine" },
       },
       evaluate: { count: 1000, maxTokens: 56, temperature: 0.6 },
       checkpointEvery: 100,
