@@ -177,8 +177,7 @@ export async function openRunItems<Item, Config>(
   seed: number,
   testCount: number,
 ): Promise<RunItems<Item>> {
-  const testRows =
-    paths.test === null ? null : await openTestRows(task, config, paths, paths.test);
+  const testRows = paths.test === null ? null : await openTestRows(task, config, paths, paths.test);
   const testKeys = testRows && (await keysOf(task, testRows));
   const isHeldOut = (item: Item): boolean =>
     testKeys === null ? splitOf(task, item) === "test" : testKeys.has(task.key(item));
