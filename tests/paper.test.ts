@@ -4,6 +4,7 @@
 import { createHash } from "node:crypto";
 import {
   cpSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -295,5 +296,25 @@ describe("what cannot begin is refused before anything is written", () => {
     expect(stderr).toContain(message);
     expect(stderr).not.toContain("writing");
     expect(code).not.toBe(0);
+  });
+
+  it.each([
+    ["cut", /model\.safetensors: expected \d+ bytes, where the last tensor ends, got \d+ bytes/],
+    ["missing", /expected model\.safetensors or model\.safetensors\.index\.json, got neither/],
+    ["of another shape", /model\.safetensors: expected model\.embed_tokens\.weight of shape/],
+  ])("weights that are %s", async (what, message) => {
+    const base = at(`base ${what}`);
+    cpSync(at("base"), base, { recursive: true });
+    const [weights, json] = [join(base, "model.safetensors"), join(base, "config.json")];
+    if (what === "cut") writeFileSync(weights, readFileSync(weights).subarray(0, -4));
+    else if (what === "missing") rmSync(weights);
+    else {
+      const old = readFileSync(json, "utf8");
+      writeFileSync(json, old.replace('"hidden_size": 32', '"hidden_size": 64'));
+    }
+    const { code, stderr } = await alidade(...flags("refused", `model.from=${base}`));
+    expect(stderr).toMatch(message);
+    expect(code).toBe(1);
+    expect(existsSync(at("refused"))).toBe(false);
   });
 });

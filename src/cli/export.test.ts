@@ -130,6 +130,16 @@ describe("alidade export", () => {
         readFileSync(path, "utf8").replace(/"vocab_size": \d+/, '"vocab_size": 9'),
       );
     },
+    "a width that no memory holds": (directory) => {
+      const path = join(directory, "config.json");
+      const json = JSON.parse(readFileSync(path, "utf8")) as object;
+      writeFileSync(path, JSON.stringify({ ...json, hidden_size: 1e9 }));
+    },
+    "more layers than names fit into memory": (directory) => {
+      const path = join(directory, "config.json");
+      const json = JSON.parse(readFileSync(path, "utf8")) as object;
+      writeFileSync(path, JSON.stringify({ ...json, num_hidden_layers: 1e9 }));
+    },
     "no weights": (directory) => rmSync(join(directory, "model.safetensors")),
     "cut weights": (directory) => {
       const path = join(directory, "model.safetensors");
@@ -145,6 +155,11 @@ describe("alidade export", () => {
     ["an end token outside the vocabulary", /generation_config\.json: expected eos_token_id in/],
     ["broken generation settings", /generation_config\.json: expected eos_token_id/],
     ["a larger tokenizer", /tokenizer\.json: expected token ids in \[0, 9\), .* got id 114/],
+    [
+      "a width that no memory holds",
+      /model\.safetensors: expected model\.embed_tokens\.weight of shape \[\d+, 1000000000\]/,
+    ],
+    ["more layers than names fit into memory", /config\.json: .*num_hidden_layers.*got 1000000000/],
     ["no weights", /expected model\.safetensors or model\.safetensors\.index\.json, got neither/],
     ["cut weights", /model\.safetensors: expected \d+ bytes, where the last tensor ends/],
   ])("refuses a model with %s and leaves nothing behind", async (what, message) => {

@@ -10,6 +10,7 @@ import { decoderParameters, type DecoderConfig } from "../models/decoder.ts";
 import { writeOnnxModel } from "../models/export-onnx.ts";
 import {
   checkVocabulary,
+  checkWeights,
   readModelConfig,
   readWeights,
   type WeightDtype,
@@ -82,6 +83,7 @@ async function readMerged(
   config: DecoderConfig,
   adapter: string | undefined,
 ): Promise<Record<string, NamedArray>> {
+  await checkWeights(model, config); // before memory is taken for what config.json says
   const weights = Object.fromEntries(
     leaves(decoderParameters(config)).map(
       ({ name, shape }) => [name, { shape, data: new Float32Array(sizeOf(shape)) }] as const,

@@ -17,7 +17,7 @@ import type { Task } from "../core/task.ts";
 import { LocalEngine } from "../engine/local-engine.ts";
 import { evaluateTask, type JudgedItems } from "../evaluate/evaluate-task.ts";
 import { loraTargets, type DecoderConfig } from "../models/decoder.ts";
-import { checkVocabulary, readModelConfig } from "../models/hugging-face.ts";
+import { checkVocabulary, checkWeights, readModelConfig } from "../models/hugging-face.ts";
 import { openItemRows, openRunItems, openTestItems } from "../rollout/item-sources.ts";
 import type { RunDirectory } from "../run/run-directory.ts";
 import { configureRuntime, deviceNames } from "../tensor/index.ts";
@@ -313,6 +313,7 @@ export async function evaluateRecipe<Item, TaskConfig, RewardConfig>(
   const tokenizer = await ChatTokenizer.read(modelDirectory);
   const modelConfig = await readModelConfig(modelDirectory);
   checkVocabulary(modelDirectory, modelConfig, tokenizer);
+  await checkWeights(modelDirectory, modelConfig);
   const engine = localEngine(modelConfig, config.engine);
   try {
     await engine.loadWeights(modelDirectory);
