@@ -289,6 +289,7 @@ describe("what cannot begin is refused before anything is written", () => {
     [["data.sft=/none"], "/none: expected a file, a pattern or a folder with rows, got nothing"],
     [["model.from=/none"], "settings.model.from: expected a folder with a Hugging Face model"],
     [["model.contextLength=9999"], "settings.model.contextLength: expected at most 4096"],
+    [["model.from=null", "model.lora.rank=4"], "settings.model.from: expected a model to adapt"],
     [["model.lora.targets=[]"], "settings.model.lora.targets: expected"],
     [["task.size=4"], "expected a 4x4 maze, got a 3x3 maze (set the size of the task)"],
   ])("%s", async (more, message) => {

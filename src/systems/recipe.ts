@@ -69,7 +69,7 @@ export const modelSettings = z
       .nullable()
       .default(null)
       .describe(
-        "low-rank adapters: they alone are trained, and the model is saved merged, with the adapter beside it; null: all weights are trained",
+        "low-rank adapters of the model `from`: they alone are trained, and the model is saved merged, with the adapter beside it; null: all weights are trained",
       ),
     layers: z.int().min(1).default(3).describe("transformer blocks"),
     width: z.int().min(16).default(96).describe("width of the residual stream"),
@@ -190,6 +190,10 @@ export function recipeSettings<Item, TaskConfig, RewardConfig>({
       const path = [stage, "optimiser", "method"];
       issues.push({ code: "custom", path, message, input: optimiser.method });
     }
+    if (model.lora !== null && model.from === null) {
+      const message = "a model to adapt: model.lora alone would leave random weights untrained";
+      issues.push({ code: "custom", path: ["model", "from"], message, input: model.from });
+    }
     const longest = Math.max(grpo.maxTokens, evaluate.maxTokens);
     if (model.contextLength > longest) return;
     issues.push({
@@ -221,15 +225,14 @@ async function openModel<Item, TaskConfig, RewardConfig>(
   config: RecipeConfig<TaskConfig, RewardConfig>,
 ): Promise<BaseModel> {
   const { from, lora: adapters, ...shape } = config.model;
-  const lora = adapters && { ...adapters, alpha: adapters.alpha ?? adapters.rank };
-  const settings = { ...shape, lora };
   if (from !== null) {
-    return openBaseModel({ ...settings, from }, task.addedTokens?.(config.task) ?? []);
+    const lora = adapters && { ...adapters, alpha: adapters.alpha ?? adapters.rank };
+    return openBaseModel({ ...shape, from, lora }, task.addedTokens?.(config.task) ?? []);
   }
   const tokenizer = ChatTokenizer.ofTokens(task.tokens?.(config.task) ?? []);
   const { vocabulary: _vocabulary, newRows: _newRows, ...decoder } = shape;
   return {
-    config: { ...decoder, ...(lora && { lora }), vocabularySize: tokenizer.vocabularySize },
+    config: { ...decoder, vocabularySize: tokenizer.vocabularySize },
     tokenizer,
     extended: [],
     load: async (engine, random) => engine.initialise(random),
