@@ -9,6 +9,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  realpathSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
@@ -23,6 +24,7 @@ import type { DecoderConfig } from "../src/models/decoder.ts";
 import { readModelConfig } from "../src/models/hugging-face.ts";
 import { readAdapter } from "../src/models/peft.ts";
 import { readEvaluations, readMetrics, readSamples } from "../src/run/run-directory.ts";
+import { RunDirectory } from "../src/run/run-directory.ts";
 import { mazeTokens } from "../src/tasks/maze/text.ts";
 import { ChatTokenizer } from "../src/text/chat-tokenizer.ts";
 
@@ -271,6 +273,24 @@ describe("scale paper", () => {
     rmSync(at("halfway/model"), { recursive: true });
     expect(await alidade("resume", at("halfway"))).toMatchObject({ code: 0 });
     expect(sha256(at("halfway/model/model.safetensors"))).toBe(sha256(merged));
+  });
+
+  it("remembers where its files are, from whatever folder it is resumed", async () => {
+    const folder = process.cwd();
+    const paths = ["data.sft=data", "data.grpo=data", "data.test=data", "model.from=base"];
+    process.chdir(root);
+    try {
+      const few = ["sft.steps=1", "grpo.steps=0", "evaluate.count=2"];
+      expect(await alidade(...flags("relative", ...paths, ...few))).toMatchObject({ code: 0 });
+    } finally {
+      process.chdir(folder);
+    }
+    const { config: recorded } = RunDirectory.open(at("relative")).record as {
+      config: Record<string, object>;
+    };
+    const data = realpathSync(at("data"));
+    expect(recorded["data"]).toEqual({ sft: data, grpo: data, test: data });
+    expect(recorded["model"]).toMatchObject({ from: realpathSync(at("base")) });
   });
 
   it("may leave the tokens to the tokenizer", async () => {

@@ -1,7 +1,7 @@
 // A recipe: a task, where its items come from, what its reward is made of, a decoder on the local engine (from scratch or a
 // published one). AlphaMaze is one; a task of your own becomes one with `trainTask`.
 
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { z } from "zod";
 import {
   postTrain,
@@ -239,11 +239,25 @@ async function openModel<Item, TaskConfig, RewardConfig>(
   };
 }
 
-/** Opens what a run will read, so that a missing or broken file is named before anything is written. */
-export async function checkRecipe<Item, TaskConfig, RewardConfig>(
+/** The config with absolute paths of what is read. */
+export function withAbsolutePaths<
+  Config extends Pick<RecipeConfig<never, never>, "data" | "model">,
+>(config: Config): Config {
+  const absolute = (path: string | null): string | null => path && resolve(path);
+  const { sft, grpo, test } = config.data;
+  const data = { sft: absolute(sft), grpo: absolute(grpo), test: absolute(test) };
+  return { ...config, data, model: { ...config.model, from: absolute(config.model.from) } };
+}
+
+/**
+ * Opens what a run will read, so that a missing or broken file is named before anything is written. Returns the config with
+ * absolute paths.
+ */
+export async function prepareRecipe<Item, TaskConfig, RewardConfig>(
   recipe: Recipe<Item, TaskConfig, RewardConfig>,
-  config: RecipeConfig<TaskConfig, RewardConfig>,
-): Promise<void> {
+  given: RecipeConfig<TaskConfig, RewardConfig>,
+): Promise<RecipeConfig<TaskConfig, RewardConfig>> {
+  const config = withAbsolutePaths(given);
   const { sft, grpo, test } = config.data;
   const open = async (path: string | null, split: "train" | "test", view: "gold" | "answer") =>
     path === null || openItemRows(recipe.task, config.task, path, split, view);
@@ -251,6 +265,7 @@ export async function checkRecipe<Item, TaskConfig, RewardConfig>(
   await open(grpo, "train", "answer");
   await open(test, "test", "answer");
   if (config.model.from !== null) await openModel(recipe, config);
+  return config;
 }
 
 /** Trains from where the run directory stands to the end; saves the model. */
