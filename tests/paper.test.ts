@@ -293,6 +293,23 @@ describe("scale paper", () => {
     expect(recorded["model"]).toMatchObject({ from: realpathSync(at("base")) });
   });
 
+  it("is not resumed on other rows than it began with", async () => {
+    const [good, path] = [readFileSync(at("data/train.jsonl"), "utf8"), at("changed.jsonl")];
+    writeFileSync(path, good);
+    const settings = [`data.sft=${path}`, "data.grpo=null", "sft.steps=2", "grpo.steps=0"];
+    expect((await alidade(...flags("changed", ...settings))).code).toBe(0);
+    const record = JSON.parse(readFileSync(at("changed/run.json"), "utf8")) as object;
+    writeFileSync(at("changed/run.json"), JSON.stringify({ ...record, status: "interrupted" }));
+    writeFileSync(path, `${good}${good}`);
+    const refused = await alidade("resume", at("changed"));
+    expect(refused.code).toBe(2);
+    expect(refused.stderr).toContain(
+      `data.sft: ${path}: expected changed.jsonl of 12 rows, ${good.length} bytes, as when the run began, got changed.jsonl of 24 rows, ${2 * good.length} bytes`,
+    );
+    writeFileSync(path, good);
+    expect((await alidade("resume", at("changed"))).code).toBe(0);
+  });
+
   it("may leave the tokens to the tokenizer", async () => {
     const more = ["model.vocabulary=text", "data.grpo=null"];
     const room = ["model.contextLength=4000", "sft.steps=1", "grpo.steps=0", "evaluate.count=2"];

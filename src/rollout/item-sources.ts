@@ -14,6 +14,8 @@ export interface RunItems<Item> {
   readonly sft: ItemSource<Item>;
   readonly grpo: ItemSource<Item>;
   readonly test: readonly Item[];
+  /** The files that were opened. */
+  readonly files: Readonly<Partial<Record<keyof DataPaths, Rows["files"]>>>;
 }
 
 /** Files, patterns or folders with rows; null: the task makes the items. */
@@ -27,7 +29,7 @@ export interface DataPaths {
 const RL_ITEMS = 1_000_000_000;
 
 /** Rows of a task as items. */
-export interface ItemRows<Item> extends Pick<Rows, "length" | "place"> {
+export interface ItemRows<Item> extends Pick<Rows, "length" | "files" | "place"> {
   read(index: number): Promise<Item>;
 }
 
@@ -62,6 +64,7 @@ export async function openItemRows<Item, Config>(
   const rows = await openRows(path, split, { required, optional });
   const items: ItemRows<Item> = {
     length: rows.length,
+    files: rows.files,
     place: (index) => rows.place(index),
     read: async (index) => {
       const [row, where] = [await rows.read(index), rows.place(index)];
@@ -185,16 +188,16 @@ export async function openRunItems<Item, Config>(
     (start: number): ItemSource<Item> =>
     async (index) =>
       trainItem(task, config, seed, start + index, isHeldOut);
+  const files: Partial<Record<keyof DataPaths, Rows["files"]>> = {};
+  if (testRows !== null) files.test = testRows.files;
   const open = async (use: "sft" | "grpo", path: string): Promise<ItemSource<Item>> => {
     const view = use === "sft" ? "gold" : "answer";
-    return shuffledRows(
-      await openItemRows(task, config, path, "train", view),
-      isHeldOut,
-      seed,
-      use,
-    );
+    const rows = await openItemRows(task, config, path, "train", view);
+    files[use] = rows.files;
+    return shuffledRows(rows, isHeldOut, seed, use);
   };
   return {
+    files,
     sft: paths.sft === null ? made(0) : await open("sft", paths.sft),
     grpo: paths.grpo === null ? made(RL_ITEMS) : await open("grpo", paths.grpo),
     test:

@@ -1,6 +1,7 @@
 // The directory of a run (append-only, readable by anything):
 //
 //   run.json            system, scale, resolved config, seed, versions, revision, start, end, status
+//   data.json           names, sizes and rows of the data files, where the items come from files
 //   metrics.jsonl       one line a step
 //   evaluations.jsonl   one line an evaluation
 //   samples/            one file of JSON lines a stage

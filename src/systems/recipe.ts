@@ -23,6 +23,7 @@ import type { RunDirectory } from "../run/run-directory.ts";
 import { configureRuntime, deviceNames } from "../tensor/index.ts";
 import { ChatTokenizer } from "../text/chat-tokenizer.ts";
 import { openBaseModel, newRowKinds, vocabularies, type BaseModel } from "./base-model.ts";
+import { checkDataFiles } from "./data-files.ts";
 import type { EvaluateContext, TrainContext } from "./system.ts";
 
 export const modelSettings = z
@@ -278,6 +279,7 @@ export async function trainRecipe<Item, TaskConfig, RewardConfig>(
   const { onEvaluation } = recipe;
   const { evaluate } = config;
   const items = await openRunItems(task, config.task, config.data, seed, evaluate.count);
+  await checkDataFiles(run, items.files);
   const base = await openModel(recipe, config);
   const { config: model, tokenizer } = base;
   const engine = localEngine(model, config.engine);
