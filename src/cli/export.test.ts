@@ -112,6 +112,11 @@ describe("alidade export", () => {
     expect(into.stderr).toMatch(/expected a folder that can be made, got ENOTDIR/);
   });
 
+  const editTokenizer = (directory: string, changes: object): void => {
+    const path = join(directory, "tokenizer.json");
+    const json = JSON.parse(readFileSync(path, "utf8")) as object;
+    writeFileSync(path, JSON.stringify({ ...json, ...changes }));
+  };
   const damage: Record<string, (directory: string) => void> = {
     "no config": (directory) => rmSync(join(directory, "config.json")),
     "a broken config": (directory) => writeFileSync(join(directory, "config.json"), "{"),
@@ -119,6 +124,14 @@ describe("alidade export", () => {
     "a broken tokenizer": (directory) => writeFileSync(join(directory, "tokenizer.json"), "[1]"),
     "a broken template": (directory) =>
       writeFileSync(join(directory, "chat_template.jinja"), "{% for %}"),
+    "a tokenizer without a decoder": (directory) =>
+      editTokenizer(directory, { decoder: undefined }),
+    "a decoder of an unknown type": (directory) =>
+      editTokenizer(directory, { decoder: { type: "Novel" } }),
+    "a tokenizer of an unknown type": (directory) =>
+      editTokenizer(directory, { model: { type: "Novel", vocab: { "<|end|>": 1 } } }),
+    "a template that cannot render": (directory) =>
+      writeFileSync(join(directory, "chat_template.jinja"), "{{ messages[0].content.novel() }}"),
     "an end token outside the vocabulary": (directory) =>
       writeFileSync(join(directory, "generation_config.json"), '{"eos_token_id": [1, 500]}'),
     "broken generation settings": (directory) =>
@@ -151,7 +164,11 @@ describe("alidade export", () => {
     ["a broken config", /config\.json: expected a readable JSON file/],
     ["no tokenizer", /tokenizer\.json: expected a readable file, got ENOENT/],
     ["a broken tokenizer", /tokenizer\.json: expected /],
-    ["a broken template", /expected a chat template in Jinja/],
+    ["a tokenizer without a decoder", /tokenizer\.json: expected a tokenizer of kinds .* known/],
+    ["a decoder of an unknown type", /tokenizer\.json: .*Unknown Decoder type: Novel/],
+    ["a tokenizer of an unknown type", /tokenizer\.json: expected model\.type: .*"BPE"/],
+    ["a broken template", /chat_template\.jinja: expected a chat template in Jinja/],
+    ["a template that cannot render", /chat_template\.jinja: .* renders a message of a user/],
     ["an end token outside the vocabulary", /generation_config\.json: expected eos_token_id in/],
     ["broken generation settings", /generation_config\.json: expected eos_token_id/],
     ["a larger tokenizer", /tokenizer\.json: expected token ids in \[0, 9\), .* got id 114/],
