@@ -1,5 +1,5 @@
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync } from "node:fs";
-import { rmSync, writeFileSync } from "node:fs";
+import { rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -110,6 +110,28 @@ describe("alidade export", () => {
     const into = await run(fixture("qwen2"), "--format", "hf", "--out", join(file, "a/b"));
     expect(into.code).toBe(2);
     expect(into.stderr).toMatch(/expected a folder that can be made, got ENOTDIR/);
+  });
+
+  it("fills an empty folder that is the working directory or a link", async () => {
+    mkdirSync(out);
+    const [link, nothing] = [join(root, "link"), join(root, "nothing")];
+    mkdirSync(join(root, "linked"));
+    symlinkSync(join(root, "linked"), link);
+    symlinkSync(join(root, "none"), nothing);
+    const folder = process.cwd();
+    process.chdir(out);
+    try {
+      expect((await run(fixture("qwen2"), "--format", "hf", "--out", ".")).code).toBe(0);
+    } finally {
+      process.chdir(folder);
+    }
+    expect((await run(fixture("qwen2"), "--format", "hf", "--out", link)).code).toBe(0);
+    expect(readdirSync(out).length).toBe(6);
+    expect(readdirSync(join(root, "linked"))).toEqual(readdirSync(out));
+    const dangling = await run(fixture("qwen2"), "--format", "hf", "--out", nothing);
+    expect(dangling).toMatchObject({ code: 2 });
+    expect(dangling.stderr).toMatch(/nothing: expected a folder .*, got a link to nothing/);
+    expect(readdirSync(root).toSorted()).toEqual(["link", "linked", "nothing", "out"]);
   });
 
   const editTokenizer = (directory: string, changes: object): void => {
