@@ -221,7 +221,10 @@ describe("alidade export", () => {
       ["--format", "hf", "--adapter", "nowhere"],
       /nowhere\/adapter_config\.json: expected a readable/,
     ],
-    [["--format", "hf", "--adapter", fixture("qwen3-rslora")], /another model/],
+    [
+      ["--format", "hf", "--adapter", fixture("qwen3-rslora")],
+      /qwen3-rslora: expected a model with .*another model/,
+    ],
   ])("refuses %j", async (argv, message) => {
     const { code, stderr } = await run(fixture("qwen2"), "--out", out, ...argv);
     expect(code).toBeGreaterThan(0);

@@ -98,7 +98,7 @@ async function readMerged(
     ),
   );
   await readWeights(model, config, viewsOf(weights));
-  if (adapter !== undefined) mergeAdapter(await readAdapter(adapter), weights);
+  if (adapter !== undefined) mergeAdapter(await readAdapter(adapter), weights, adapter);
   return weights;
 }
 
