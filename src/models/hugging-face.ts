@@ -5,7 +5,7 @@ import { existsSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { z } from "zod";
-import { DataError } from "../core/errors.ts";
+import { DataError, shownJson } from "../core/errors.ts";
 import { leaves, type ParameterSpec } from "../nn/parameters.ts";
 import { sizeOf } from "../tensor/index.ts";
 import { SafetensorsFile, writeSafetensors, type TensorReader } from "../nn/safetensors.ts";
@@ -100,13 +100,12 @@ function fromHuggingFace(path: string, json: unknown): DecoderConfig {
     throw new DataError({
       where: path,
       expected: `a Llama, Qwen2 or Qwen3 config (${issue.path.join(".")}: ${issue.message})`,
-      got:
-        JSON.stringify(
-          issue.path.reduce<unknown>(
-            (value, key) => (value as Record<PropertyKey, unknown>)?.[key],
-            json,
-          ),
-        ) ?? "nothing",
+      got: shownJson(
+        issue.path.reduce<unknown>(
+          (value, key) => (value as Record<PropertyKey, unknown>)?.[key],
+          json,
+        ),
+      ),
     });
   }
   const config = parsed.data;

@@ -7,7 +7,7 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
-import { DataError } from "../core/errors.ts";
+import { DataError, shownJson } from "../core/errors.ts";
 import { readSafetensors, writeSafetensors, type NamedArray } from "../nn/safetensors.ts";
 
 /** A LoRA adapter: plain data. */
@@ -76,7 +76,7 @@ const isUnset = (value: unknown): boolean =>
 
 function parseConfig(path: string, json: unknown): z.output<typeof configSchema> {
   const fail = (expected: string, got: unknown): DataError =>
-    new DataError({ where: path, expected, got: JSON.stringify(got) ?? "nothing" });
+    new DataError({ where: path, expected, got: shownJson(got) });
   const parsed = configSchema.safeParse(json);
   if (!parsed.success) {
     const { path: keys, message } = parsed.error.issues[0]!;
