@@ -4,10 +4,12 @@
 import { createHash } from "node:crypto";
 import {
   cpSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
+  realpathSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
@@ -22,6 +24,7 @@ import type { DecoderConfig } from "../src/models/decoder.ts";
 import { readModelConfig } from "../src/models/hugging-face.ts";
 import { readAdapter } from "../src/models/peft.ts";
 import { readEvaluations, readMetrics, readSamples } from "../src/run/run-directory.ts";
+import { RunDirectory } from "../src/run/run-directory.ts";
 import { mazeTokens } from "../src/tasks/maze/text.ts";
 import { ChatTokenizer } from "../src/text/chat-tokenizer.ts";
 
@@ -272,6 +275,41 @@ describe("scale paper", () => {
     expect(sha256(at("halfway/model/model.safetensors"))).toBe(sha256(merged));
   });
 
+  it("remembers where its files are, from whatever folder it is resumed", async () => {
+    const folder = process.cwd();
+    const paths = ["data.sft=data", "data.grpo=data", "data.test=data", "model.from=base"];
+    process.chdir(root);
+    try {
+      const few = ["sft.steps=1", "grpo.steps=0", "evaluate.count=2"];
+      expect(await alidade(...flags("relative", ...paths, ...few))).toMatchObject({ code: 0 });
+    } finally {
+      process.chdir(folder);
+    }
+    const { config: recorded } = RunDirectory.open(at("relative")).record as {
+      config: Record<string, object>;
+    };
+    const data = realpathSync(at("data"));
+    expect(recorded["data"]).toEqual({ sft: data, grpo: data, test: data });
+    expect(recorded["model"]).toMatchObject({ from: realpathSync(at("base")) });
+  });
+
+  it("is not resumed on other rows than it began with", async () => {
+    const [good, path] = [readFileSync(at("data/train.jsonl"), "utf8"), at("changed.jsonl")];
+    writeFileSync(path, good);
+    const settings = [`data.sft=${path}`, "data.grpo=null", "sft.steps=2", "grpo.steps=0"];
+    expect((await alidade(...flags("changed", ...settings))).code).toBe(0);
+    const record = JSON.parse(readFileSync(at("changed/run.json"), "utf8")) as object;
+    writeFileSync(at("changed/run.json"), JSON.stringify({ ...record, status: "interrupted" }));
+    writeFileSync(path, `${good}${good}`);
+    const refused = await alidade("resume", at("changed"));
+    expect(refused.code).toBe(2);
+    expect(refused.stderr).toContain(
+      `data.sft: ${path}: expected changed.jsonl of 12 rows, ${good.length} bytes, as when the run began, got changed.jsonl of 24 rows, ${2 * good.length} bytes`,
+    );
+    writeFileSync(path, good);
+    expect((await alidade("resume", at("changed"))).code).toBe(0);
+  });
+
   it("may leave the tokens to the tokenizer", async () => {
     const more = ["model.vocabulary=text", "data.grpo=null"];
     const room = ["model.contextLength=4000", "sft.steps=1", "grpo.steps=0", "evaluate.count=2"];
@@ -288,6 +326,7 @@ describe("what cannot begin is refused before anything is written", () => {
     [["data.sft=/none"], "/none: expected a file, a pattern or a folder with rows, got nothing"],
     [["model.from=/none"], "settings.model.from: expected a folder with a Hugging Face model"],
     [["model.contextLength=9999"], "settings.model.contextLength: expected at most 4096"],
+    [["model.from=null", "model.lora.rank=4"], "settings.model.from: expected a model to adapt"],
     [["model.lora.targets=[]"], "settings.model.lora.targets: expected"],
     [["task.size=4"], "expected a 4x4 maze, got a 3x3 maze (set the size of the task)"],
   ])("%s", async (more, message) => {
@@ -295,5 +334,25 @@ describe("what cannot begin is refused before anything is written", () => {
     expect(stderr).toContain(message);
     expect(stderr).not.toContain("writing");
     expect(code).not.toBe(0);
+  });
+
+  it.each([
+    ["cut", /model\.safetensors: expected \d+ bytes, where the last tensor ends, got \d+ bytes/],
+    ["missing", /expected model\.safetensors or model\.safetensors\.index\.json, got neither/],
+    ["of another shape", /model\.safetensors: expected model\.embed_tokens\.weight of shape/],
+  ])("weights that are %s", async (what, message) => {
+    const base = at(`base ${what}`);
+    cpSync(at("base"), base, { recursive: true });
+    const [weights, json] = [join(base, "model.safetensors"), join(base, "config.json")];
+    if (what === "cut") writeFileSync(weights, readFileSync(weights).subarray(0, -4));
+    else if (what === "missing") rmSync(weights);
+    else {
+      const old = readFileSync(json, "utf8");
+      writeFileSync(json, old.replace('"hidden_size": 32', '"hidden_size": 64'));
+    }
+    const { code, stderr } = await alidade(...flags("refused", `model.from=${base}`));
+    expect(stderr).toMatch(message);
+    expect(code).toBe(1);
+    expect(existsSync(at("refused"))).toBe(false);
   });
 });

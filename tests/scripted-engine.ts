@@ -16,6 +16,7 @@ import type {
   StepResult,
   TokenIds,
 } from "../src/core/engine.ts";
+import { DataError } from "../src/core/errors.ts";
 import type { StopReason } from "../src/core/task.ts";
 import { defineTask } from "../src/core/task.ts";
 import type { Environment } from "../src/rollout/single-turn.ts";
@@ -142,7 +143,10 @@ export class ScriptedEngine implements Engine {
 
   async load(directory: string): Promise<void> {
     this.calls.push({ verb: "load", directory });
-    this.steps = Number(readFileSync(join(directory, "steps"), "utf8"));
+    const text = readFileSync(join(directory, "steps"), "utf8");
+    this.steps = Number(text);
+    if (Number.isInteger(this.steps)) return;
+    throw new DataError({ where: join(directory, "steps"), expected: "a number", got: text });
   }
 
   dispose(): void {

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -23,6 +23,8 @@ let root: string;
 let run: RunDirectory;
 let initialised: number;
 let stages: string[];
+/** Lines for people. */
+const told: string[] = [];
 const start = { system: "sum", scale: "tiny", config: {}, seed: 5, overrides: [] };
 beforeEach(() => {
   root = mkdtempSync(join(tmpdir(), "alidade-post-train-"));
@@ -53,7 +55,7 @@ async function train(
     environment: sumEnvironment,
     items: await openRunItems(sumTask, sumEnvironment.config, paths, 5, count),
     run,
-    progress: silentProgress,
+    progress: { ...silentProgress, line: (text) => void told.push(text) },
     signal: new AbortController().signal,
     seed: 5,
     settings: postTrainSettings.parse({
@@ -197,6 +199,55 @@ describe("postTrain", () => {
         readFileSync(join(whole, file), "utf8"),
       );
     }
+  });
+
+  describe("with a damaged checkpoint", () => {
+    const settings = {
+      sft: { steps: 6, batch: 3 },
+      grpo: { steps: 0, maxTokens: 9 },
+      checkpointEvery: 2,
+    };
+    const breaking: Script = {
+      accumulate: (call) => (call > 5 ? { loss: Number.NaN } : {}),
+    };
+    const checkpoint = (name: string) => join(run.path, "checkpoints", name);
+    /** A run with checkpoints after steps 2 and 4, some of them damaged, opened again. */
+    const reopen = async (...damaged: string[]): Promise<void> => {
+      await expect(train(settings, breaking)).rejects.toThrow(RunError);
+      run.close();
+      for (const name of damaged) writeFileSync(join(checkpoint(name), "steps"), "?");
+      run = RunDirectory.open(run.path);
+      told.length = 0;
+    };
+
+    it("goes on from the one before, says so, and ends as if nothing had happened", async () => {
+      const whole = await train(settings);
+      const expected = readEvaluations(run.path);
+      run.close();
+      run = RunDirectory.create(join(root, "damaged"), start);
+      await reopen("sft-000004");
+      const { engine, summary } = await train(settings);
+      expect(engine.of("load").length).toBe(2);
+      expect(told.slice(0, 2)).toEqual([
+        `checkpoint sft-000004 cannot be read: ${checkpoint("sft-000004")}/steps: expected a number, got ?`,
+        "going on from the checkpoint before it, sft-000002",
+      ]);
+      expect(summary).toEqual(whole.summary);
+      expect(readMetrics(run.path).map(({ step }) => step)).toEqual([1, 2, 3, 4, 5, 6]);
+      expect(readEvaluations(run.path)).toEqual(expected);
+      expect(readdirSync(join(run.path, "checkpoints")).toSorted()).toEqual([
+        "sft-000004",
+        "sft-000006",
+      ]);
+    });
+
+    it("touches none when none can be read, and says how to begin again", async () => {
+      await reopen("sft-000002", "sft-000004");
+      await expect(train(settings)).rejects.toThrow(
+        /checkpoints: expected a checkpoint that can be read, got sft-000004, sft-000002: .*\(without this folder/,
+      );
+      expect(run.checkpointNames()).toEqual(["sft-000004", "sft-000002"]);
+    });
   });
 
   it("starts over when nothing was saved before it broke", async () => {

@@ -3,12 +3,13 @@
 
 import { z } from "zod";
 import type { Engine } from "../core/engine.ts";
+import { DataError, RunError } from "../core/errors.ts";
 import type { Progress } from "../core/progress.ts";
 import { pairedDifference, type Estimate } from "../core/statistics.ts";
 import { evaluateTask, type JudgedItems, type TaskEvaluation } from "../evaluate/evaluate-task.ts";
 import type { RunItems } from "../rollout/item-sources.ts";
 import type { Environment } from "../rollout/single-turn.ts";
-import { readEvaluations, type RunDirectory } from "../run/run-directory.ts";
+import { readEvaluations, type ResumePosition, type RunDirectory } from "../run/run-directory.ts";
 import { grpo, grpoSettings, type RewardWeights } from "./grpo.ts";
 import { sft, sftSettings } from "./sft.ts";
 
@@ -82,7 +83,7 @@ export async function postTrain<Item, Config>(
 ): Promise<PostTrainSummary> {
   const { engine, environment, run, progress, settings, seed } = context;
   const { task } = environment;
-  const position = run.resume();
+  const position = await loadNewest(context);
 
   const measure = async (stage: StageName, step: number, isEnd: boolean): Promise<void> => {
     const { maxTokens, temperature } = settings.evaluate;
@@ -102,7 +103,7 @@ export async function postTrain<Item, Config>(
   if (position === null) {
     await context.initialise();
     await measure("untrained", 0, true);
-  } else await engine.load(position.directory);
+  }
 
   for (const stage of TRAINING) {
     const { steps } = settings[stage];
@@ -121,6 +122,41 @@ export async function postTrain<Item, Config>(
     else await grpo(stageContext, settings.grpo, context.weights);
   }
   return summarise(run);
+}
+
+/** Loads the newest checkpoint that can be read and names those that cannot; null: the run has none. */
+async function loadNewest<Item, Config>({
+  engine,
+  run,
+  progress,
+}: PostTrainContext<Item, Config>): Promise<ResumePosition | null> {
+  const newest = run.resume();
+  if (newest === null) return null;
+  const damaged: string[] = [];
+  let cause: DataError | undefined;
+  for (const position of run.positions()) {
+    try {
+      await engine.load(position.directory);
+    } catch (error) {
+      if (!(error instanceof DataError)) throw error;
+      damaged.push(position.name);
+      cause ??= error;
+      progress.line(`checkpoint ${position.name} cannot be read: ${error.message}`);
+      continue;
+    }
+    if (damaged.length > 0) {
+      progress.line(`going on from the checkpoint before it, ${position.name}`);
+      run.resumeAt(position);
+    }
+    return position;
+  }
+  throw new RunError({
+    where: `${run.path}/checkpoints`,
+    expected: "a checkpoint that can be read",
+    got: `${damaged.join(", ")}: ${cause?.message}`,
+    hint: "without this folder the run starts again from its beginning",
+    cause,
+  });
 }
 
 /** Steps of a stage that the checkpoint has behind it. */

@@ -24,6 +24,17 @@ const addition = defineTask({
   gold: ({ a, b }) => String(a + b),
   score: ({ a, b }, { text }) => ({ correct: Number(text === String(a + b)) }),
   key: ({ a, b }) => `${a} ${b}`,
+  rows: {
+    fields: ["a", "b"],
+    goldFields: [],
+    optionalFields: [],
+    optionalGoldFields: [],
+    read: ({ a, b }) => ({ a: Number(a), b: Number(b) }),
+    write: (item) => {
+      beforeRow();
+      return item;
+    },
+  },
 });
 
 const settings = z.strictObject({
@@ -33,6 +44,8 @@ const settings = z.strictObject({
 });
 type Config = z.infer<typeof settings>;
 
+/** Called before a row is written. */
+let beforeRow: () => void;
 /** Called before each step of the fake system; a test presses Ctrl-C here. */
 let beforeStep: (step: number) => void;
 
@@ -101,6 +114,7 @@ beforeEach(() => {
   signals = new EventEmitter();
   killed = [];
   beforeStep = () => undefined;
+  beforeRow = () => undefined;
 });
 afterEach(() => rmSync(root, { recursive: true, force: true }));
 
@@ -244,6 +258,37 @@ describe("train", () => {
     expect(failed.stderr).toMatch(/from count-000002[^]*the sky fell/);
     const { status, summary } = (await alidade("show", path, "--json")).json();
     expect({ status, summary }).toEqual({ status: "failed", summary: { error: "the sky fell" } });
+  });
+});
+
+describe("data --write", () => {
+  const count = 5000; // more than is kept in memory before the file is opened
+  const write = (to: string) =>
+    alidade("data", "addition", "--count", String(count), "--write", to);
+
+  it("has the file there only when it is whole, wherever it is stopped", async () => {
+    const file = join(root, "rows.jsonl");
+    let rows = 0;
+    beforeRow = () => {
+      rows++;
+      expect(readdirSync(root)).not.toContain("rows.jsonl");
+    };
+    expect((await write(file)).code).toBe(0);
+    expect(rows).toBe(count);
+    expect(readFileSync(file, "utf8").trim().split("\n").length).toBe(count);
+    beforeRow = () => {
+      throw new Error("the sky fell");
+    };
+    expect((await write(join(root, "other.jsonl"))).stderr).toContain("the sky fell");
+    expect(readdirSync(root)).toEqual(["rows.jsonl"]);
+  });
+
+  it("names a path that cannot be written", async () => {
+    const file = join(root, "nowhere/rows.jsonl");
+    const { code, stderr } = await write(file);
+    expect(code).toBe(2);
+    expect(stderr).toContain(`${file}: expected a path that can be written, got ENOENT`);
+    expect(stderr).not.toMatch(/\n +at /);
   });
 });
 

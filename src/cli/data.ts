@@ -1,7 +1,7 @@
 // alidade data: items of a task as a model sees them, with gold outputs and their scores; made by the task or read from
 // published rows, and written as such rows.
 
-import { createWriteStream, existsSync, rmSync } from "node:fs";
+import { createWriteStream, existsSync, renameSync, rmSync } from "node:fs";
 import { pipeline } from "node:stream/promises";
 import { type Command, Option } from "commander";
 import { ConfigError } from "../core/errors.ts";
@@ -117,16 +117,22 @@ async function writeData(
   if (rows === undefined) throw refuse("a task with published rows", task.name);
   if (!path.endsWith(".jsonl")) throw refuse("a path that ends in .jsonl", "another ending");
   if (existsSync(path)) throw refuse("a path that does not exist yet", "one that does");
+  const partial = `${path}.partial`; // a process that is stopped leaves nothing that looks whole
   let count = 0;
-  await pipeline(async function* () {
-    for await (const { item, index } of numberedItems(task, config, options)) {
-      yield `${JSON.stringify(rows.write(item, config, goldStream(options.seed, index)))}\n`;
-      count++;
-    }
-  }, createWriteStream(path)).catch((error: unknown) => {
-    rmSync(path, { force: true });
-    throw error;
-  });
+  try {
+    await pipeline(async function* () {
+      for await (const { item, index } of numberedItems(task, config, options)) {
+        yield `${JSON.stringify(rows.write(item, config, goldStream(options.seed, index)))}\n`;
+        count++;
+      }
+    }, createWriteStream(partial));
+    renameSync(partial, path);
+  } catch (error) {
+    rmSync(partial, { force: true });
+    const { code, syscall, path: failed } = error as NodeJS.ErrnoException;
+    const isWriting = code !== undefined && (failed === partial || syscall === "write");
+    throw isWriting ? refuse("a path that can be written", (error as Error).message) : error;
+  }
   return { json: { task: task.name, path, count }, text: `${count} rows written to ${path}` };
 }
 

@@ -1,5 +1,5 @@
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync } from "node:fs";
-import { rmSync, writeFileSync } from "node:fs";
+import { rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -112,6 +112,33 @@ describe("alidade export", () => {
     expect(into.stderr).toMatch(/expected a folder that can be made, got ENOTDIR/);
   });
 
+  it("fills an empty folder that is the working directory or a link", async () => {
+    mkdirSync(out);
+    const [link, nothing] = [join(root, "link"), join(root, "nothing")];
+    mkdirSync(join(root, "linked"));
+    symlinkSync(join(root, "linked"), link);
+    symlinkSync(join(root, "none"), nothing);
+    const folder = process.cwd();
+    process.chdir(out);
+    try {
+      expect((await run(fixture("qwen2"), "--format", "hf", "--out", ".")).code).toBe(0);
+    } finally {
+      process.chdir(folder);
+    }
+    expect((await run(fixture("qwen2"), "--format", "hf", "--out", link)).code).toBe(0);
+    expect(readdirSync(out).length).toBe(6);
+    expect(readdirSync(join(root, "linked"))).toEqual(readdirSync(out));
+    const dangling = await run(fixture("qwen2"), "--format", "hf", "--out", nothing);
+    expect(dangling).toMatchObject({ code: 2 });
+    expect(dangling.stderr).toMatch(/nothing: expected a folder .*, got a link to nothing/);
+    expect(readdirSync(root).toSorted()).toEqual(["link", "linked", "nothing", "out"]);
+  });
+
+  const editTokenizer = (directory: string, changes: object): void => {
+    const path = join(directory, "tokenizer.json");
+    const json = JSON.parse(readFileSync(path, "utf8")) as object;
+    writeFileSync(path, JSON.stringify({ ...json, ...changes }));
+  };
   const damage: Record<string, (directory: string) => void> = {
     "no config": (directory) => rmSync(join(directory, "config.json")),
     "a broken config": (directory) => writeFileSync(join(directory, "config.json"), "{"),
@@ -119,6 +146,14 @@ describe("alidade export", () => {
     "a broken tokenizer": (directory) => writeFileSync(join(directory, "tokenizer.json"), "[1]"),
     "a broken template": (directory) =>
       writeFileSync(join(directory, "chat_template.jinja"), "{% for %}"),
+    "a tokenizer without a decoder": (directory) =>
+      editTokenizer(directory, { decoder: undefined }),
+    "a decoder of an unknown type": (directory) =>
+      editTokenizer(directory, { decoder: { type: "Novel" } }),
+    "a tokenizer of an unknown type": (directory) =>
+      editTokenizer(directory, { model: { type: "Novel", vocab: { "<|end|>": 1 } } }),
+    "a template that cannot render": (directory) =>
+      writeFileSync(join(directory, "chat_template.jinja"), "{{ messages[0].content.novel() }}"),
     "an end token outside the vocabulary": (directory) =>
       writeFileSync(join(directory, "generation_config.json"), '{"eos_token_id": [1, 500]}'),
     "broken generation settings": (directory) =>
@@ -129,6 +164,16 @@ describe("alidade export", () => {
         path,
         readFileSync(path, "utf8").replace(/"vocab_size": \d+/, '"vocab_size": 9'),
       );
+    },
+    "a width that no memory holds": (directory) => {
+      const path = join(directory, "config.json");
+      const json = JSON.parse(readFileSync(path, "utf8")) as object;
+      writeFileSync(path, JSON.stringify({ ...json, hidden_size: 1e9 }));
+    },
+    "more layers than names fit into memory": (directory) => {
+      const path = join(directory, "config.json");
+      const json = JSON.parse(readFileSync(path, "utf8")) as object;
+      writeFileSync(path, JSON.stringify({ ...json, num_hidden_layers: 1e9 }));
     },
     "no weights": (directory) => rmSync(join(directory, "model.safetensors")),
     "cut weights": (directory) => {
@@ -141,10 +186,19 @@ describe("alidade export", () => {
     ["a broken config", /config\.json: expected a readable JSON file/],
     ["no tokenizer", /tokenizer\.json: expected a readable file, got ENOENT/],
     ["a broken tokenizer", /tokenizer\.json: expected /],
-    ["a broken template", /expected a chat template in Jinja/],
+    ["a tokenizer without a decoder", /tokenizer\.json: expected a tokenizer of kinds .* known/],
+    ["a decoder of an unknown type", /tokenizer\.json: .*Unknown Decoder type: Novel/],
+    ["a tokenizer of an unknown type", /tokenizer\.json: expected model\.type: .*"BPE"/],
+    ["a broken template", /chat_template\.jinja: expected a chat template in Jinja/],
+    ["a template that cannot render", /chat_template\.jinja: .* renders a message of a user/],
     ["an end token outside the vocabulary", /generation_config\.json: expected eos_token_id in/],
     ["broken generation settings", /generation_config\.json: expected eos_token_id/],
     ["a larger tokenizer", /tokenizer\.json: expected token ids in \[0, 9\), .* got id 114/],
+    [
+      "a width that no memory holds",
+      /model\.safetensors: expected model\.embed_tokens\.weight of shape \[\d+, 1000000000\]/,
+    ],
+    ["more layers than names fit into memory", /config\.json: .*num_hidden_layers.*got 1000000000/],
     ["no weights", /expected model\.safetensors or model\.safetensors\.index\.json, got neither/],
     ["cut weights", /model\.safetensors: expected \d+ bytes, where the last tensor ends/],
   ])("refuses a model with %s and leaves nothing behind", async (what, message) => {
@@ -167,7 +221,10 @@ describe("alidade export", () => {
       ["--format", "hf", "--adapter", "nowhere"],
       /nowhere\/adapter_config\.json: expected a readable/,
     ],
-    [["--format", "hf", "--adapter", fixture("qwen3-rslora")], /another model/],
+    [
+      ["--format", "hf", "--adapter", fixture("qwen3-rslora")],
+      /qwen3-rslora: expected a model with .*another model/,
+    ],
   ])("refuses %j", async (argv, message) => {
     const { code, stderr } = await run(fixture("qwen2"), "--out", out, ...argv);
     expect(code).toBeGreaterThan(0);

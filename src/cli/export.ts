@@ -1,7 +1,7 @@
 // alidade export: a model for other programs, in the Hugging Face layout or as ONNX.
 
 import { existsSync, mkdirSync, mkdtempSync, readdirSync } from "node:fs";
-import { renameSync, rmSync, rmdirSync, statSync } from "node:fs";
+import { lstatSync, renameSync, rmSync, statSync } from "node:fs";
 import { copyFile, readFile, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { type Command, Option } from "commander";
@@ -10,6 +10,7 @@ import { decoderParameters, type DecoderConfig } from "../models/decoder.ts";
 import { writeOnnxModel } from "../models/export-onnx.ts";
 import {
   checkVocabulary,
+  checkWeights,
   readModelConfig,
   readWeights,
   type WeightDtype,
@@ -59,11 +60,19 @@ function checkOut(out: string): void {
   });
 }
 
-/** A new folder beside the one to be; what is written goes into `files` in it. */
+/**
+ * A new folder beside the one to be, or inside of an empty one that is there (it may be the working directory or a link, which
+ * cannot be replaced, and its parent may be on another disk); what is written goes into `files` in it.
+ */
 function makePartial(out: string): { partial: string; files: string } {
   try {
     mkdirSync(dirname(resolve(out)), { recursive: true });
-    const partial = mkdtempSync(`${resolve(out)}.partial-`);
+    const isThere = existsSync(out);
+    const isLink = lstatSync(out, { throwIfNoEntry: false })?.isSymbolicLink() === true;
+    if (isLink && !isThere) throw new Error("a link to nothing");
+    const partial = mkdtempSync(
+      isThere ? join(resolve(out), ".partial-") : `${resolve(out)}.partial-`,
+    );
     const files = join(partial, "files"); // its mode is that of any new folder, not that of a temporary one
     mkdirSync(files);
     return { partial, files };
@@ -82,13 +91,14 @@ async function readMerged(
   config: DecoderConfig,
   adapter: string | undefined,
 ): Promise<Record<string, NamedArray>> {
+  await checkWeights(model, config); // before memory is taken for what config.json says
   const weights = Object.fromEntries(
     leaves(decoderParameters(config)).map(
       ({ name, shape }) => [name, { shape, data: new Float32Array(sizeOf(shape)) }] as const,
     ),
   );
   await readWeights(model, config, viewsOf(weights));
-  if (adapter !== undefined) mergeAdapter(await readAdapter(adapter), weights);
+  if (adapter !== undefined) mergeAdapter(await readAdapter(adapter), weights, adapter);
   return weights;
 }
 
@@ -141,8 +151,8 @@ async function exportModel(path: string, options: ExportOptions): Promise<Comman
   const { partial, files } = makePartial(out); // so that the folder is whole or not there
   try {
     await writeFiles(model, files, options);
-    if (existsSync(out)) rmdirSync(out);
-    renameSync(files, out);
+    if (dirname(partial) !== resolve(out)) renameSync(files, out);
+    else for (const name of readdirSync(files)) renameSync(join(files, name), join(out, name));
   } finally {
     rmSync(partial, { recursive: true, force: true });
   }

@@ -1,6 +1,6 @@
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { z } from "zod";
 import { defineTask, type Task } from "../core/task.ts";
@@ -97,6 +97,16 @@ describe("trainTask", () => {
     );
     await trainTask(echo, stopped);
     expect(contentOf(stopped.out)).toEqual(contentOf(whole));
+  });
+
+  it("opens its files before it makes a run directory", async () => {
+    const missing = options("missing");
+    const data = { sft: "none.jsonl" };
+    const training = trainTask(echo, { ...missing, settings: { ...missing.settings, data } });
+    await expect(training).rejects.toThrow(
+      `${resolve("none.jsonl")}: expected a task with published rows`,
+    );
+    expect(existsSync(missing.out)).toBe(false);
   });
 
   it("refuses a finished run, other settings and a reward of nothing", async () => {

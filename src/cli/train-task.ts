@@ -8,7 +8,14 @@ import type { PostTrainSummary } from "../algorithms/post-train.ts";
 import { ConfigError } from "../core/errors.ts";
 import { Interrupted } from "../run/interrupted.ts";
 import { RunDirectory, type RunStart } from "../run/run-directory.ts";
-import { recipeSettings, trainRecipe, type Recipe, type RecipeConfig } from "../systems/recipe.ts";
+import {
+  prepareRecipe,
+  recipeSettings,
+  trainRecipe,
+  withAbsolutePaths,
+  type Recipe,
+  type RecipeConfig,
+} from "../systems/recipe.ts";
 import type { System } from "../systems/system.ts";
 import { customScale, resumeByProgram } from "./custom-run.ts";
 import { executeRun } from "./execute-run.ts";
@@ -55,7 +62,7 @@ export async function trainTask<Item, TaskConfig>(
   const schema = recipeSettings(recipe) as z.ZodType<
     RecipeConfig<TaskConfig, Record<string, number>>
   >;
-  const config = resolveSettings(schema, { ...settings, reward }, []);
+  const config = withAbsolutePaths(resolveSettings(schema, { ...settings, reward }, []));
   if (Object.values(reward).every((weight) => weight === 0)) {
     const hint = `scores: ${Object.keys(task.scores).join(", ")}`;
     throw new ConfigError({
@@ -65,7 +72,9 @@ export async function trainTask<Item, TaskConfig>(
       hint,
     });
   }
-  const run = openRun(out, { system: task.name, scale: customScale, config, seed, overrides: [] });
+  const start = { system: task.name, scale: customScale, config, seed, overrides: [] };
+  if (!existsSync(out)) await prepareRecipe(recipe, config);
+  const run = openRun(out, start);
   let summary: PostTrainSummary | undefined;
   const system: Pick<System<typeof config>, "train"> = {
     train: async (context) => {

@@ -55,8 +55,8 @@ async function train(
   const system = findSystem(name, context.systems);
   const { settings } = findScale(system, scale);
   const overrides = overridesOf(options);
-  const config = resolveSettings(system.settings, settings, overrides);
-  await system.check?.(config);
+  const resolved = resolveSettings(system.settings, settings, overrides);
+  const config = (await system.prepare?.(resolved)) ?? resolved;
   const path = options.out ?? defaultPath(name, scale);
   const run = RunDirectory.create(path, { system: name, scale, config, seed, overrides });
   context.stderr.write(`${name}, scale ${scale}, seed ${seed}; writing ${path}\n`);

@@ -35,6 +35,14 @@ export class EngineError extends AlidadeError {}
 /** A run cannot go on: its directory, its checkpoint or its numbers are not usable. */
 export class RunError extends AlidadeError {}
 
+const LONGEST_JSON = 80;
+
+/** A value as JSON for a message; its beginning when it is long. */
+export function shownJson(value: unknown): string {
+  const text = JSON.stringify(value) ?? "nothing";
+  return text.length <= LONGEST_JSON ? text : `${text.slice(0, LONGEST_JSON)}…`;
+}
+
 /** Levenshtein distance of two words. */
 export function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, index) => index);

@@ -5,16 +5,19 @@ import { open } from "node:fs/promises";
 import { DataError } from "../core/errors.ts";
 import type { Row, RowFile } from "./rows.ts";
 
-const NEWLINE = 10;
+const [NEWLINE, RETURN] = [10, 13];
+/** Some programs of Windows begin a text file with it. */
+const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
 
-/** Byte positions `[start, end)` of every line that is not empty. */
+/** Byte positions `[start, end)` of every line that is not empty, whatever its line end. */
 async function findLines(
   path: string,
 ): Promise<{ starts: number[]; ends: number[]; lines: number[] }> {
   const [starts, ends, lines]: [number[], number[], number[]] = [[], [], []];
-  let [start, position, line] = [0, 0, 1];
-  const add = (end: number): void => {
-    if (end > start) {
+  let [start, position, line, before] = [0, 0, 1, NEWLINE];
+  /** `last`: the byte before the line's end. */
+  const add = (end: number, last: number): void => {
+    if (end - start > (last === RETURN ? 1 : 0)) {
       starts.push(start);
       ends.push(end);
       lines.push(line);
@@ -24,12 +27,15 @@ async function findLines(
   };
   for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) {
     const bytes = chunk as Buffer;
+    const hasMark = position === 0 && bytes.subarray(0, 3).equals(BYTE_ORDER_MARK);
+    if (hasMark) start = BYTE_ORDER_MARK.length;
     for (let at = bytes.indexOf(NEWLINE); at >= 0; at = bytes.indexOf(NEWLINE, at + 1)) {
-      add(position + at);
+      add(position + at, at > 0 ? bytes[at - 1]! : before);
     }
     position += bytes.length;
+    before = bytes.at(-1)!;
   }
-  add(position);
+  add(position, before);
   return { starts, ends, lines };
 }
 

@@ -52,7 +52,12 @@ const opening = (path: string, split = "train"): Promise<Rows> => openRows(path,
 describe("rows", () => {
   it("of a JSONL file come by index, whatever line ends it has", async () => {
     const [rows, text] = [table(9), jsonLines(table(9))];
-    for (const content of [text, text.trimEnd(), text.replaceAll("\n", "\r\n"), `\n${text}\n\n`]) {
+    const spaced = `\n${text}\n\n`;
+    const forms = [text, text.trimEnd(), spaced].flatMap((form) => [
+      form,
+      form.replaceAll("\n", "\r\n"),
+    ]);
+    for (const content of [...forms, ...forms.map((form) => `\uFEFF${form}`)]) {
       const opened = await opening(write("a.jsonl", content));
       expect(opened.length).toBe(9);
       expect(await all(opened)).toEqual(rows);
@@ -121,8 +126,8 @@ describe("a broken file", () => {
     );
   });
 
-  it("that is empty", async () => {
-    expect(await failure(opening(write("empty.jsonl", "\n\n")))).toBe(
+  it.each(["\n\n", "\r\n\r\n", "\uFEFF"])("that is empty: %j", async (content) => {
+    expect(await failure(opening(write("empty.jsonl", content)))).toBe(
       "/empty.jsonl: expected at least one line, got an empty file",
     );
   });

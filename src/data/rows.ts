@@ -1,5 +1,6 @@
 // Rows of data files: any number of them, read one at a time by index, so that a set may be larger than memory.
 
+import { statSync } from "node:fs";
 import { findFiles, formatOf } from "./find-files.ts";
 import { openJsonl } from "./jsonl.ts";
 import { openParquet } from "./parquet.ts";
@@ -13,16 +14,24 @@ export interface RowColumns {
   readonly optional: readonly string[];
 }
 
+/** What tells one version of a file from another, as far as it is cheap to know. */
+export interface RowFileFacts {
+  readonly file: string;
+  readonly sizeBytes: number;
+  readonly rows: number;
+}
+
 /** The rows of one file or of several, one after the other. */
 export interface Rows {
   readonly length: number;
+  readonly files: readonly RowFileFacts[];
   /** File and row (counted from 0) or line (from 1), for errors. */
   place(index: number): string;
   /** Throws a DataError that names the place. */
   read(index: number): Promise<Row>;
 }
 
-export interface RowFile extends Rows {
+export interface RowFile extends Omit<Rows, "files"> {
   readonly path: string;
 }
 
@@ -46,6 +55,11 @@ export async function openRows(path: string, split: string, columns: RowColumns)
   };
   return {
     length: starts.at(-1)!,
+    files: files.map(({ path: file, length }) => ({
+      file,
+      sizeBytes: statSync(file).size,
+      rows: length,
+    })),
     place: (index) => {
       const [file, row] = locate(index);
       return file.place(row);

@@ -5,8 +5,8 @@ import { existsSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { z } from "zod";
-import { DataError } from "../core/errors.ts";
-import { leaves } from "../nn/parameters.ts";
+import { DataError, shownJson } from "../core/errors.ts";
+import { leaves, type ParameterSpec } from "../nn/parameters.ts";
 import { sizeOf } from "../tensor/index.ts";
 import { SafetensorsFile, writeSafetensors, type TensorReader } from "../nn/safetensors.ts";
 import { decoderParameters, type DecoderConfig } from "./decoder.ts";
@@ -25,6 +25,9 @@ export type WeightDtype = "float32" | "bfloat16";
 
 const no = z.literal(false).nullish();
 
+/** Far more than any published model has; a damaged number would fill the memory with names of parameters. */
+const MOST_LAYERS = 1000;
+
 /** What this decoder computes; a setting that asks for anything else is refused, not ignored. */
 const configSchema = z
   .object({
@@ -32,7 +35,7 @@ const configSchema = z
     vocab_size: z.int().positive(),
     max_position_embeddings: z.int().positive(),
     hidden_size: z.int().positive(),
-    num_hidden_layers: z.int().positive(),
+    num_hidden_layers: z.int().positive().max(MOST_LAYERS),
     num_attention_heads: z.int().positive(),
     num_key_value_heads: z.int().positive().nullish(),
     head_dim: z.int().positive().nullish(),
@@ -97,13 +100,12 @@ function fromHuggingFace(path: string, json: unknown): DecoderConfig {
     throw new DataError({
       where: path,
       expected: `a Llama, Qwen2 or Qwen3 config (${issue.path.join(".")}: ${issue.message})`,
-      got:
-        JSON.stringify(
-          issue.path.reduce<unknown>(
-            (value, key) => (value as Record<PropertyKey, unknown>)?.[key],
-            json,
-          ),
-        ) ?? "nothing",
+      got: shownJson(
+        issue.path.reduce<unknown>(
+          (value, key) => (value as Record<PropertyKey, unknown>)?.[key],
+          json,
+        ),
+      ),
     });
   }
   const config = parsed.data;
@@ -234,16 +236,12 @@ export interface ReadWeightsOptions {
   readonly largerVocabulary?: boolean;
 }
 
-/**
- * Reads the weights of a model folder tensor by tensor into `views`, the memory of every parameter of `config` by name.
- * Throws a DataError when a parameter is missing, has another shape, or the files hold parameters that this model does not have.
- */
-export async function readWeights(
+/** Opens the weights of a folder for a model of `config`; the parameters to read, in their order. `close` the reader. */
+async function openFitting(
   directory: string,
   config: DecoderConfig,
-  views: Readonly<Record<string, Float32Array>>,
-  { largerVocabulary = false }: ReadWeightsOptions = {},
-): Promise<void> {
+  { largerVocabulary = false }: ReadWeightsOptions,
+): Promise<{ reader: TensorReader; specs: readonly ParameterSpec[] }> {
   const fileConfig = await readModelConfig(directory);
   const mayGrow = largerVocabulary && fileConfig.vocabularySize < config.vocabularySize;
   const expectedConfig = mayGrow
@@ -277,6 +275,38 @@ export async function readWeights(
       const [expected, got] = [`${key} ${config[key]}`, String(fileConfig[key])];
       throw new DataError({ where: join(directory, "config.json"), expected, got });
     }
+  } catch (error) {
+    await reader.close();
+    throw error;
+  }
+  return { reader, specs };
+}
+
+/**
+ * Checks, without reading the numbers, that a folder has weights for a model of `config`: files that are there and whole, the
+ * names and shapes in them. Cheap, so it comes before any memory is taken. Throws a DataError like `readWeights`.
+ */
+export async function checkWeights(
+  directory: string,
+  config: DecoderConfig,
+  options: ReadWeightsOptions = {},
+): Promise<void> {
+  const { reader } = await openFitting(directory, config, options);
+  await reader.close();
+}
+
+/**
+ * Reads the weights of a model folder tensor by tensor into `views`, the memory of every parameter of `config` by name.
+ * Throws a DataError when a parameter is missing, has another shape, or the files hold parameters that this model does not have.
+ */
+export async function readWeights(
+  directory: string,
+  config: DecoderConfig,
+  views: Readonly<Record<string, Float32Array>>,
+  options: ReadWeightsOptions = {},
+): Promise<void> {
+  const { reader, specs } = await openFitting(directory, config, options);
+  try {
     for (const { name, shape } of specs)
       await reader.readInto(name, views[name]!.subarray(0, sizeOf(shape)));
   } finally {

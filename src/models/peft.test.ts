@@ -90,6 +90,26 @@ describe("an adapter", () => {
     expect(rest).toEqual(before);
     const wider = { ...weights(), ...Object.fromEntries([lively("lm_head.weight", 8, 5)]) };
     expect(() => mergeAdapter(adapter, wider)).toThrow(/lm_head\.weight of shape \[6, 5\]/);
+    expect(() => mergeAdapter(adapter, wider, "some/adapter")).toThrow(
+      /^some\/adapter: .*does the adapter belong to another model/,
+    );
+  });
+
+  it("with rows for added tokens says where their model is", () => {
+    const smaller = { ...weights(), ...Object.fromEntries([lively("lm_head.weight", 4, 5)]) };
+    expect(() => mergeAdapter(adapter, smaller, "run/model/adapter")).toThrow(
+      /^run\/model\/adapter: .*got \[4, 5\] \(.*in the folder above the adapter\)/,
+    );
+  });
+
+  it("that makes numbers that are not finite is refused", async () => {
+    const { alphaPattern: _pattern, ...plain } = adapter;
+    expect(() => mergeAdapter({ ...plain, alpha: 1e300 }, weights(), "a")).toThrow(
+      /^a: expected finite float32 numbers in model\.layers\.0.*got -?Infinity .*the scale 5e\+299\)/,
+    );
+    await expect(writeAdapter(root, { ...plain, alpha: Number.NaN })).rejects.toThrow(
+      "expected a finite alpha, got NaN",
+    );
   });
 
   it("is not written with tensors outside its targets, or halves of a pair", async () => {
@@ -113,6 +133,7 @@ describe("an adapter", () => {
     ["a variant of the future", { use_novel: true }, /without use_novel, which is not/],
     ["another rank", { r: 4 }, /expected rank 4 of model\.layers\.0.*got 2/],
     ["a broken pattern", { alpha_pattern: { "(": 3 } }, /regular expressions, got "\("/],
+    ["an alpha of nothing", { lora_alpha: null }, /\(lora_alpha: .*got null/],
     ["no rank", { r: undefined }, /\(r: .*got nothing/],
   ])("with %s is refused rather than merged wrongly", async (_title, change, message) => {
     await writeAdapter(root, adapter);

@@ -7,7 +7,7 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
-import { DataError } from "../core/errors.ts";
+import { DataError, shownJson } from "../core/errors.ts";
 import { readSafetensors, writeSafetensors, type NamedArray } from "../nn/safetensors.ts";
 
 /** A LoRA adapter: plain data. */
@@ -40,7 +40,7 @@ const wholeNames: readonly string[] = Object.values(WHOLE_MODULES).map((name) =>
 const configSchema = z.looseObject({
   peft_type: z.literal("LORA"),
   r: z.int().positive(),
-  lora_alpha: z.number(),
+  lora_alpha: z.number(), // finite: zod refuses what JSON makes of 1e999
   target_modules: z.union([z.string(), z.array(z.string())]),
   use_rslora: z.boolean().default(false),
   rank_pattern: z.record(z.string(), z.int().positive()).nullish(),
@@ -76,7 +76,7 @@ const isUnset = (value: unknown): boolean =>
 
 function parseConfig(path: string, json: unknown): z.output<typeof configSchema> {
   const fail = (expected: string, got: unknown): DataError =>
-    new DataError({ where: path, expected, got: JSON.stringify(got) ?? "nothing" });
+    new DataError({ where: path, expected, got: shownJson(got) });
   const parsed = configSchema.safeParse(json);
   if (!parsed.success) {
     const { path: keys, message } = parsed.error.issues[0]!;
@@ -198,6 +198,9 @@ export async function readAdapter(directory: string): Promise<Adapter> {
 export async function writeAdapter(directory: string, adapter: Adapter): Promise<void> {
   const { rank, alpha, rankStabilised = false, alphaPattern = {}, targets, tensors } = adapter;
   const modules = adaptedModules(directory, adapter);
+  const odd = [alpha, ...Object.values(alphaPattern)].find((value) => !Number.isFinite(value));
+  if (odd !== undefined)
+    throw new DataError({ where: directory, expected: "a finite alpha", got: String(odd) });
   const stranger = modules.find((module) => !isTarget(targets, module));
   if (stranger !== undefined) {
     const expected = `modules among the targets ${targets.join(", ")}`;
@@ -232,41 +235,61 @@ export async function writeAdapter(directory: string, adapter: Adapter): Promise
 
 /**
  * Adds s B A to the weight of every adapted module, in place, and puts whole modules in place of the old ones.
- * `weights` are the parameters of the model by name. Throws a DataError, before anything changed, when the adapter does not fit.
+ * `weights` are the parameters of the model by name; `where` names the adapter in errors, best by its folder. Throws a
+ * DataError, before anything changed, when the adapter does not fit; and, with some weights merged, at a number that is not finite.
  */
 export function mergeAdapter(
   adapter: Adapter,
   weights: Readonly<Record<string, NamedArray>>,
+  where = "adapter",
 ): void {
   const { tensors, alpha, alphaPattern = {}, rankStabilised = false } = adapter;
-  const modules = adaptedModules("adapter", adapter);
+  const modules = adaptedModules(where, adapter);
   const target = (name: string, shape: readonly [number, number]): Float32Array => {
     const found = weights[name];
     if (found !== undefined && found.shape.join() === shape.join()) return found.data;
+    const [rows, columns] = shape;
+    const hasGrown =
+      wholeNames.includes(name) && found?.shape[1] === columns && found.shape[0]! < rows;
     throw new DataError({
-      where: "adapter",
+      where,
       expected: `a model with ${name} of shape [${shape.join(", ")}]`,
       got: found === undefined ? "none of that name" : `[${found.shape.join(", ")}]`,
-      hint: "does the adapter belong to another model?",
+      hint: hasGrown
+        ? "the adapter has rows for added tokens; a run saves the merged model, with its tokenizer, in the folder above the adapter"
+        : "does the adapter belong to another model?",
     });
   };
   const replaced = wholeNames
     .filter((name) => tensors.has(name))
     .map((name) => {
       const { shape, data } = tensors.get(name)!;
-      return { into: target(name, shape as [number, number]), data };
+      return { name, into: target(name, shape as [number, number]), data };
     });
   const updates = modules.map((module) => {
     const a = tensors.get(`${module}.lora_A.weight`)!;
     const b = tensors.get(`${module}.lora_B.weight`)!;
     const [rank, columns] = a.shape as [number, number];
-    const weight = target(`${module}.weight`, [b.shape[0]!, columns]);
+    const name = `${module}.weight`;
+    const weight = target(name, [b.shape[0]!, columns]);
     const divisor = rankStabilised ? Math.sqrt(rank) : rank;
     const scale = byPattern(alphaPattern, module, alpha) / divisor;
-    return { weight, a: a.data, b: b.data, rank, columns, scale };
+    return { name, weight, a: a.data, b: b.data, rank, columns, scale };
   });
-  for (const { into, data } of replaced) into.set(data);
-  for (const update of updates) addProduct(update);
+  const check = (name: string, merged: Float32Array, hint?: string): void => {
+    const broken = merged.findIndex((value) => !Number.isFinite(value));
+    if (broken === -1) return;
+    const got = `${merged[broken]} at index ${broken}`;
+    throw new DataError({ where, expected: `finite float32 numbers in ${name}`, got, hint });
+  };
+  for (const { name, into, data } of replaced) {
+    into.set(data);
+    check(name, into);
+  }
+  for (const update of updates) {
+    addProduct(update);
+    check(update.name, update.weight, `merged with the scale ${update.scale}`);
+  }
 }
 
 /** weight += scale · b a, row by row: b [rows, rank], a [rank, columns]. */

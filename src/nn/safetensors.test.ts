@@ -193,6 +193,16 @@ describe("a safetensors file", () => {
     );
   });
 
+  it("is not printed whole when its header is wrong", async () => {
+    const long = Array.from({ length: 10_000 }, (_, index) => index);
+    const metadata = Object.fromEntries(long.map((index) => [`key ${index}`, index]));
+    for (const header of [long, { a: { dtype: "F32", shape: long } }, { __metadata__: metadata }]) {
+      const error = await read(file(header, 0)).catch((cause: Error) => cause);
+      expect(error).toBeInstanceOf(DataError);
+      expect((error as Error).message.length).toBeLessThan(250);
+    }
+  });
+
   const entry = { dtype: "F32", shape: [2], data_offsets: [0, 8] };
   it.each([
     ["another dtype", { a: { ...entry, dtype: "I64" } }, 8, "F64, F32, F16, BF16 for a, got I64"],

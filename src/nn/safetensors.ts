@@ -7,7 +7,7 @@
 import { open, type FileHandle } from "node:fs/promises";
 import { crc32 } from "node:zlib";
 import { z } from "zod";
-import { DataError } from "../core/errors.ts";
+import { DataError, shownJson } from "../core/errors.ts";
 import { sizeOf, type Shape } from "../tensor/index.ts";
 import { floatFormats, toBfloat16, type FloatDtype } from "./float-formats.ts";
 
@@ -253,14 +253,14 @@ function readHeader(
     throw fail("a JSON header", "text that is not", cause);
   }
   if (typeof header !== "object" || header === null || Array.isArray(header))
-    throw fail("an object as JSON header", JSON.stringify(header).slice(0, 40));
+    throw fail("an object as JSON header", shownJson(header));
   const dataStart = 8 + bytes.length;
   const entries: [string, Entry][] = [];
   let checksums = new Map<string, string>();
   for (const [name, value] of Object.entries(header) as [string, unknown][]) {
     if (name === "__metadata__") {
       const metadata = metadataSchema.safeParse(value);
-      if (!metadata.success) throw fail("strings in __metadata__", JSON.stringify(value));
+      if (!metadata.success) throw fail("strings in __metadata__", shownJson(value));
       checksums = new Map(
         Object.entries(metadata.data)
           .filter(([key]) => key.startsWith(CHECKSUM))
@@ -293,8 +293,7 @@ function readEntry(
   fail: (expected: string, got: string) => DataError,
 ): Entry {
   const parsed = entrySchema.safeParse(value);
-  if (!parsed.success)
-    throw fail(`dtype, shape and data_offsets for ${name}`, JSON.stringify(value));
+  if (!parsed.success) throw fail(`dtype, shape and data_offsets for ${name}`, shownJson(value));
   const { dtype, shape, data_offsets: offsets } = parsed.data;
   if (!Object.hasOwn(floatFormats, dtype))
     throw fail(`${Object.keys(floatFormats).join(", ")} for ${name}`, dtype);

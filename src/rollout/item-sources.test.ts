@@ -98,6 +98,13 @@ describe("items of a run", () => {
     );
   });
 
+  it("never train on a test row that was not measured: a later evaluation may ask for all", async () => {
+    const [sft, test] = [write("trained"), write("few", 10)];
+    const { sft: source } = await open({ sft, test }, 1, 2);
+    const trained = new Set(firsts(await take(source, 0, 3 * COUNT)));
+    expect([...trained].filter((a) => a < 10)).toEqual([]);
+  });
+
   it("to test on are spread over the file", async () => {
     expect(firsts((await open({ test: write("spread") }, 1, 4)).test)).toEqual([0, 10, 20, 30]);
   });

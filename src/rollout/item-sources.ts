@@ -14,6 +14,8 @@ export interface RunItems<Item> {
   readonly sft: ItemSource<Item>;
   readonly grpo: ItemSource<Item>;
   readonly test: readonly Item[];
+  /** The files that were opened. */
+  readonly files: Readonly<Partial<Record<keyof DataPaths, Rows["files"]>>>;
 }
 
 /** Files, patterns or folders with rows; null: the task makes the items. */
@@ -27,7 +29,7 @@ export interface DataPaths {
 const RL_ITEMS = 1_000_000_000;
 
 /** Rows of a task as items. */
-export interface ItemRows<Item> extends Pick<Rows, "length" | "place"> {
+export interface ItemRows<Item> extends Pick<Rows, "length" | "files" | "place"> {
   read(index: number): Promise<Item>;
 }
 
@@ -62,6 +64,7 @@ export async function openItemRows<Item, Config>(
   const rows = await openRows(path, split, { required, optional });
   const items: ItemRows<Item> = {
     length: rows.length,
+    files: rows.files,
     place: (index) => rows.place(index),
     read: async (index) => {
       const [row, where] = [await rows.read(index), rows.place(index)];
@@ -104,8 +107,33 @@ function shuffledRows<Item>(
   };
 }
 
+/** The test rows of a path, each in the words in which it is asked. */
+async function openTestRows<Item, Config>(
+  task: Task<Item, Config>,
+  config: Config,
+  { sft, grpo }: DataPaths,
+  test: string,
+): Promise<ItemRows<Item>> {
+  const rows = await openItemRows(task, config, test, "test", "answer");
+  const format = formatOf(task, test);
+  const training = sft ?? grpo;
+  if (format.inWordsOf === undefined || training === null) return rows;
+  let example: Item;
+  try {
+    example = await (await openItemRows(task, config, training, "train", "answer")).read(0);
+  } catch (cause) {
+    const expected = "training rows, in whose words the test rows are asked";
+    const hint = "with data.sft=null and data.grpo=null they are asked in those of the task";
+    throw new DataError({ where: test, expected, got: (cause as Error).message, hint, cause });
+  }
+  return {
+    ...rows,
+    read: async (index) => format.inWordsOf!(await rows.read(index), example, config),
+  };
+}
+
 /** At most `count` rows, spread evenly over the files. */
-async function testRows<Item>(rows: ItemRows<Item>, count: number): Promise<Item[]> {
+async function spreadRows<Item>(rows: ItemRows<Item>, count: number): Promise<Item[]> {
   const wanted = Math.min(count, rows.length);
   const items: Item[] = [];
   for (let index = 0; index < wanted; index++) {
@@ -121,29 +149,28 @@ async function testRows<Item>(rows: ItemRows<Item>, count: number): Promise<Item
 export async function openTestItems<Item, Config>(
   task: Task<Item, Config>,
   config: Config,
-  { sft, grpo, test }: DataPaths,
+  paths: DataPaths,
   seed: number,
   count: number,
 ): Promise<readonly Item[]> {
+  const { test } = paths;
   if (test === null) return testItems(task, config, seed, count);
-  const items = await testRows(await openItemRows(task, config, test, "test", "answer"), count);
-  const format = formatOf(task, test);
-  const training = sft ?? grpo;
-  if (format.inWordsOf === undefined || training === null) return items;
-  let example: Item;
-  try {
-    example = await (await openItemRows(task, config, training, "train", "answer")).read(0);
-  } catch (cause) {
-    const expected = "training rows, in whose words the test rows are asked";
-    const hint = "with data.sft=null and data.grpo=null they are asked in those of the task";
-    throw new DataError({ where: test, expected, got: (cause as Error).message, hint, cause });
-  }
-  return items.map((item) => format.inWordsOf!(item, example, config));
+  return spreadRows(await openTestRows(task, config, paths, test), count);
+}
+
+/** Keys of all rows: an evaluation of the trained model may ask for more of them than the run measured. */
+async function keysOf<Item, Config>(
+  task: Task<Item, Config>,
+  rows: ItemRows<Item>,
+): Promise<ReadonlySet<string>> {
+  const keys = new Set<string>();
+  for (let index = 0; index < rows.length; index++) keys.add(task.key(await rows.read(index)));
+  return keys;
 }
 
 /**
  * Opens everything a run reads. No item of the test set is ever trained on: made test items are a split of their own,
- * test rows are left out of the training by their key.
+ * all rows of the test files, measured or not, are left out of the training by their key.
  * @throws DataError that names file, row and field.
  */
 export async function openRunItems<Item, Config>(
@@ -153,26 +180,29 @@ export async function openRunItems<Item, Config>(
   seed: number,
   testCount: number,
 ): Promise<RunItems<Item>> {
-  const test = await openTestItems(task, config, paths, seed, testCount);
-  const testKeys = new Set(test.map((item) => task.key(item)));
+  const testRows = paths.test === null ? null : await openTestRows(task, config, paths, paths.test);
+  const testKeys = testRows && (await keysOf(task, testRows));
   const isHeldOut = (item: Item): boolean =>
-    paths.test === null ? splitOf(task, item) === "test" : testKeys.has(task.key(item));
+    testKeys === null ? splitOf(task, item) === "test" : testKeys.has(task.key(item));
   const made =
     (start: number): ItemSource<Item> =>
     async (index) =>
       trainItem(task, config, seed, start + index, isHeldOut);
+  const files: Partial<Record<keyof DataPaths, Rows["files"]>> = {};
+  if (testRows !== null) files.test = testRows.files;
   const open = async (use: "sft" | "grpo", path: string): Promise<ItemSource<Item>> => {
     const view = use === "sft" ? "gold" : "answer";
-    return shuffledRows(
-      await openItemRows(task, config, path, "train", view),
-      isHeldOut,
-      seed,
-      use,
-    );
+    const rows = await openItemRows(task, config, path, "train", view);
+    files[use] = rows.files;
+    return shuffledRows(rows, isHeldOut, seed, use);
   };
   return {
+    files,
     sft: paths.sft === null ? made(0) : await open("sft", paths.sft),
     grpo: paths.grpo === null ? made(RL_ITEMS) : await open("grpo", paths.grpo),
-    test,
+    test:
+      testRows === null
+        ? testItems(task, config, seed, testCount)
+        : await spreadRows(testRows, testCount),
   };
 }

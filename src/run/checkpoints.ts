@@ -27,6 +27,7 @@ export interface Checkpoint {
 const partialPrefix = ".partial-";
 const replacedPrefix = ".replaced-";
 const removedPrefix = ".removed-";
+const damagedPrefix = ".damaged-";
 
 const stateFileSchema = z.object({
   ordinal: z.int(),
@@ -149,12 +150,25 @@ export function writeStateFile(directory: string, content: Omit<Checkpoint, "nam
   writeFileSync(join(directory, "state.json"), `${text}\n`);
 }
 
-/** Deletes all but the newest `keep` checkpoints. Each leaves its place first: a kill never leaves half of one there. */
+/** Takes a checkpoint that cannot be read out of the list. Its files stay until the next one is complete. */
+export function setAside(parent: string, { name, directory }: Checkpoint): void {
+  const damaged = join(parent, damagedPrefix + name);
+  rmSync(damaged, { recursive: true, force: true });
+  renameSync(directory, damaged);
+}
+
+/**
+ * Deletes all but the newest `keep` checkpoints, and those set aside. Each leaves its place first: a kill never leaves half
+ * of one there.
+ */
 export function pruneCheckpoints(parent: string, keep: number): void {
   for (const old of listCheckpoints(parent).slice(keep)) {
     const removed = join(parent, removedPrefix + old.name);
     rmSync(removed, { recursive: true, force: true });
     renameSync(old.directory, removed);
     rmSync(removed, { recursive: true, force: true });
+  }
+  for (const name of readdirSync(parent)) {
+    if (name.startsWith(damagedPrefix)) rmSync(join(parent, name), { recursive: true });
   }
 }

@@ -1,6 +1,7 @@
 // The directory of a run (append-only, readable by anything):
 //
 //   run.json            system, scale, resolved config, seed, versions, revision, start, end, status
+//   data.json           names, sizes and rows of the data files, where the items come from files
 //   metrics.jsonl       one line a step
 //   evaluations.jsonl   one line an evaluation
 //   samples/            one file of JSON lines a stage
@@ -13,7 +14,7 @@ import { dirname, join } from "node:path";
 import { ConfigError, RunError } from "../core/errors.ts";
 import { AppendLog } from "./append-log.ts";
 import { checkpointName, cleanFolder, listCheckpoints, pruneCheckpoints } from "./checkpoints.ts";
-import { writeFolder, writeStateFile } from "./checkpoints.ts";
+import { setAside, writeFolder, writeStateFile } from "./checkpoints.ts";
 import type { Checkpoint, CheckpointState } from "./checkpoints.ts";
 import { lockHolder, releaseLock, takeLock } from "./lock.ts";
 import { type EvaluationRecord, evaluationsFile, type MetricsRecord } from "./records.ts";
@@ -33,11 +34,8 @@ export interface RunStart {
   readonly overrides: readonly string[];
 }
 
-/** Where a resumed run stands: the state its last checkpoint recorded and the folder it wrote. */
-export interface ResumePosition {
-  readonly state: CheckpointState;
-  readonly directory: string;
-}
+/** Where a resumed run stands: a checkpoint, the state it recorded and the folder it wrote. */
+export type ResumePosition = Pick<Checkpoint, "name" | "state" | "directory">;
 
 const diskFull: ReadonlySet<string | undefined> = new Set(["ENOSPC", "EDQUOT", "EFBIG"]);
 
@@ -210,6 +208,21 @@ export class RunDirectory {
     return this.#position;
   }
 
+  /** The complete checkpoints, newest first: where a resume may begin. */
+  positions(): readonly ResumePosition[] {
+    return listCheckpoints(this.#checkpoints);
+  }
+
+  /** Goes on from an older checkpoint than `resume` chose, because what is newer cannot be read. */
+  resumeAt({ name }: ResumePosition): void {
+    this.#requireWriter();
+    const all = listCheckpoints(this.#checkpoints);
+    const chosen = all.find((checkpoint) => checkpoint.name === name)!;
+    for (const newer of all.slice(0, all.indexOf(chosen))) setAside(this.#checkpoints, newer);
+    this.#standAt(chosen);
+    this.#position = chosen;
+  }
+
   /** Names of the complete checkpoints, newest first. */
   checkpointNames(): string[] {
     return listCheckpoints(this.#checkpoints).map((checkpoint) => checkpoint.name);
@@ -290,9 +303,13 @@ export class RunDirectory {
     cleanFolder(this.#checkpoints);
     cleanFolder(this.path);
     const newest = listCheckpoints(this.#checkpoints)[0];
-    this.#cutLogs(newest);
-    this.#ordinal = newest?.ordinal ?? 0;
-    return newest === undefined ? null : { state: newest.state, directory: newest.directory };
+    this.#standAt(newest);
+    return newest ?? null;
+  }
+
+  #standAt(checkpoint: Checkpoint | undefined): void {
+    this.#cutLogs(checkpoint);
+    this.#ordinal = checkpoint?.ordinal ?? 0;
   }
 
   #cutLogs(checkpoint: Checkpoint | undefined): void {

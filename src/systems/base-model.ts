@@ -6,7 +6,7 @@ import { ConfigError } from "../core/errors.ts";
 import type { Random } from "../core/random.ts";
 import type { LocalEngine } from "../engine/local-engine.ts";
 import type { DecoderConfig, LoraConfig } from "../models/decoder.ts";
-import { checkVocabulary, readModelConfig } from "../models/hugging-face.ts";
+import { checkVocabulary, checkWeights, readModelConfig } from "../models/hugging-face.ts";
 import { drawRows } from "../models/vocabulary-rows.ts";
 import { ChatTokenizer } from "../text/chat-tokenizer.ts";
 
@@ -43,7 +43,7 @@ const INPUT = "model.embed_tokens.weight";
 const OUTPUT = "lm_head.weight";
 
 /**
- * Reads config and tokenizer; the weights are read by `load`. The vocabulary of the config grows only when the tokens do
+ * Reads config and tokenizer, and checks names and shapes of the weights, which `load` reads. The vocabulary of the config grows only when the tokens do
  * not fit into the rows that pad the published matrix.
  * @throws ConfigError when the folder is not there; DataError when a file is missing or cannot be used.
  */
@@ -73,6 +73,7 @@ export async function openBaseModel(
   const tokenizer = vocabulary === "special" ? plain.withTokens(tokens) : plain;
   const vocabularySize = Math.max(published.vocabularySize, tokenizer.vocabularySize);
   checkVocabulary(from, published, plain);
+  await checkWeights(from, published);
   const config = { ...published, vocabularySize, contextLength, ...(lora && { lora }) };
   const isExtended = tokenizer.vocabularySize > plain.vocabularySize;
   return {

@@ -1,7 +1,7 @@
 // A recipe: a task, where its items come from, what its reward is made of, a decoder on the local engine (from scratch or a
 // published one). AlphaMaze is one; a task of your own becomes one with `trainTask`.
 
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { z } from "zod";
 import {
   postTrain,
@@ -17,12 +17,13 @@ import type { Task } from "../core/task.ts";
 import { LocalEngine } from "../engine/local-engine.ts";
 import { evaluateTask, type JudgedItems } from "../evaluate/evaluate-task.ts";
 import { loraTargets, type DecoderConfig } from "../models/decoder.ts";
-import { checkVocabulary, readModelConfig } from "../models/hugging-face.ts";
+import { checkVocabulary, checkWeights, readModelConfig } from "../models/hugging-face.ts";
 import { openItemRows, openRunItems, openTestItems } from "../rollout/item-sources.ts";
 import type { RunDirectory } from "../run/run-directory.ts";
 import { configureRuntime, deviceNames } from "../tensor/index.ts";
 import { ChatTokenizer } from "../text/chat-tokenizer.ts";
 import { openBaseModel, newRowKinds, vocabularies, type BaseModel } from "./base-model.ts";
+import { checkDataFiles } from "./data-files.ts";
 import type { EvaluateContext, TrainContext } from "./system.ts";
 
 export const modelSettings = z
@@ -69,7 +70,7 @@ export const modelSettings = z
       .nullable()
       .default(null)
       .describe(
-        "low-rank adapters: they alone are trained, and the model is saved merged, with the adapter beside it; null: all weights are trained",
+        "low-rank adapters of the model `from`: they alone are trained, and the model is saved merged, with the adapter beside it; null: all weights are trained",
       ),
     layers: z.int().min(1).default(3).describe("transformer blocks"),
     width: z.int().min(16).default(96).describe("width of the residual stream"),
@@ -190,6 +191,10 @@ export function recipeSettings<Item, TaskConfig, RewardConfig>({
       const path = [stage, "optimiser", "method"];
       issues.push({ code: "custom", path, message, input: optimiser.method });
     }
+    if (model.lora !== null && model.from === null) {
+      const message = "a model to adapt: model.lora alone would leave random weights untrained";
+      issues.push({ code: "custom", path: ["model", "from"], message, input: model.from });
+    }
     const longest = Math.max(grpo.maxTokens, evaluate.maxTokens);
     if (model.contextLength > longest) return;
     issues.push({
@@ -221,26 +226,39 @@ async function openModel<Item, TaskConfig, RewardConfig>(
   config: RecipeConfig<TaskConfig, RewardConfig>,
 ): Promise<BaseModel> {
   const { from, lora: adapters, ...shape } = config.model;
-  const lora = adapters && { ...adapters, alpha: adapters.alpha ?? adapters.rank };
-  const settings = { ...shape, lora };
   if (from !== null) {
-    return openBaseModel({ ...settings, from }, task.addedTokens?.(config.task) ?? []);
+    const lora = adapters && { ...adapters, alpha: adapters.alpha ?? adapters.rank };
+    return openBaseModel({ ...shape, from, lora }, task.addedTokens?.(config.task) ?? []);
   }
   const tokenizer = ChatTokenizer.ofTokens(task.tokens?.(config.task) ?? []);
   const { vocabulary: _vocabulary, newRows: _newRows, ...decoder } = shape;
   return {
-    config: { ...decoder, ...(lora && { lora }), vocabularySize: tokenizer.vocabularySize },
+    config: { ...decoder, vocabularySize: tokenizer.vocabularySize },
     tokenizer,
     extended: [],
     load: async (engine, random) => engine.initialise(random),
   };
 }
 
-/** Opens what a run will read, so that a missing or broken file is named before anything is written. */
-export async function checkRecipe<Item, TaskConfig, RewardConfig>(
+/** The config with absolute paths of what is read. */
+export function withAbsolutePaths<
+  Config extends Pick<RecipeConfig<never, never>, "data" | "model">,
+>(config: Config): Config {
+  const absolute = (path: string | null): string | null => path && resolve(path);
+  const { sft, grpo, test } = config.data;
+  const data = { sft: absolute(sft), grpo: absolute(grpo), test: absolute(test) };
+  return { ...config, data, model: { ...config.model, from: absolute(config.model.from) } };
+}
+
+/**
+ * Opens what a run will read, so that a missing or broken file is named before anything is written. Returns the config with
+ * absolute paths.
+ */
+export async function prepareRecipe<Item, TaskConfig, RewardConfig>(
   recipe: Recipe<Item, TaskConfig, RewardConfig>,
-  config: RecipeConfig<TaskConfig, RewardConfig>,
-): Promise<void> {
+  given: RecipeConfig<TaskConfig, RewardConfig>,
+): Promise<RecipeConfig<TaskConfig, RewardConfig>> {
+  const config = withAbsolutePaths(given);
   const { sft, grpo, test } = config.data;
   const open = async (path: string | null, split: "train" | "test", view: "gold" | "answer") =>
     path === null || openItemRows(recipe.task, config.task, path, split, view);
@@ -248,6 +266,7 @@ export async function checkRecipe<Item, TaskConfig, RewardConfig>(
   await open(grpo, "train", "answer");
   await open(test, "test", "answer");
   if (config.model.from !== null) await openModel(recipe, config);
+  return config;
 }
 
 /** Trains from where the run directory stands to the end; saves the model. */
@@ -260,6 +279,7 @@ export async function trainRecipe<Item, TaskConfig, RewardConfig>(
   const { onEvaluation } = recipe;
   const { evaluate } = config;
   const items = await openRunItems(task, config.task, config.data, seed, evaluate.count);
+  await checkDataFiles(run, items.files);
   const base = await openModel(recipe, config);
   const { config: model, tokenizer } = base;
   const engine = localEngine(model, config.engine);
@@ -313,6 +333,7 @@ export async function evaluateRecipe<Item, TaskConfig, RewardConfig>(
   const tokenizer = await ChatTokenizer.read(modelDirectory);
   const modelConfig = await readModelConfig(modelDirectory);
   checkVocabulary(modelDirectory, modelConfig, tokenizer);
+  await checkWeights(modelDirectory, modelConfig);
   const engine = localEngine(modelConfig, config.engine);
   try {
     await engine.loadWeights(modelDirectory);

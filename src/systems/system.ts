@@ -54,8 +54,11 @@ export interface System<Config = unknown> {
   readonly stages: readonly string[];
   readonly claims: readonly Claim[];
   readonly task: Task<unknown, unknown>;
-  /** Opens what a run of this config reads; throws when a file is missing or broken, before a run directory is made. */
-  check?(config: Config): Promise<void>;
+  /**
+   * Opens what a run of this config reads; throws when a file is missing or broken, before a run directory is made. Returns
+   * the config to record: with absolute paths, so that the run can be resumed from any folder.
+   */
+  prepare?(config: Config): Promise<Config>;
   /** Trains from where the run directory stands; returns a JSON summary for `--json`. */
   train(context: TrainContext<Config>): Promise<Readonly<Record<string, unknown>>>;
   /** Evaluates a saved model; returns a JSON summary. */

@@ -42,7 +42,11 @@ function templateTokens(config: Readonly<Record<string, unknown>>): Record<strin
 }
 
 const tokenizerSchema = z.looseObject({
-  model: z.looseObject({ vocab: z.record(z.string(), z.number()) }),
+  model: z.looseObject({
+    // The library takes any other name for WordLevel. Old files have none.
+    type: z.enum(["BPE", "WordPiece", "WordLevel"]).optional(),
+    vocab: z.record(z.string(), z.number()),
+  }),
   added_tokens: z.array(z.looseObject({ id: z.number(), content: z.string() })).optional(),
 });
 
@@ -91,13 +95,20 @@ export class ChatTokenizer {
     tokenizerConfig: unknown,
     where = "tokenizer",
     stopTokens: readonly number[] = [],
+    templateFile = "tokenizer_config.json",
   ) {
     const json = checked(tokenizerSchema, tokenizerJson, `${where}/tokenizer.json`);
     const config = checked(configSchema, tokenizerConfig, `${where}/tokenizer_config.json`);
     this.#json = json;
     this.#config = config;
-    this.#tokenizer = new Tokenizer(json, config);
-    this.#template = parseTemplate(config.chat_template, where);
+    const tokenizerFile = `${where}/tokenizer.json`;
+    const usable = "a tokenizer of kinds that are known here";
+    this.#tokenizer = attempt(tokenizerFile, usable, () => new Tokenizer(json, config));
+    this.#template = attempt(
+      `${where}/${templateFile}`,
+      "a chat template in Jinja",
+      () => new Template(config.chat_template),
+    );
     this.#templateTokens = templateTokens(config);
     const ids = [
       ...Object.values(json.model.vocab),
@@ -123,6 +134,13 @@ export class ChatTokenizer {
         got: String(stranger),
       });
     }
+    // What is wrong with kinds and templates shows only when they work.
+    const prompt = attempt(
+      `${where}/${templateFile}`,
+      "a chat template that renders a message of a user",
+      () => this.#render([{ role: "user", content: "a" }]),
+    );
+    attempt(tokenizerFile, usable, () => this.decode([...this.encode(prompt), this.endToken]));
   }
 
   /**
@@ -199,6 +217,7 @@ export class ChatTokenizer {
       template === undefined ? config : { ...(config as object), chat_template: template },
       directory,
       generation.eos_token_id ?? [],
+      template === undefined ? undefined : "chat_template.jinja",
     );
   }
 
@@ -261,14 +280,15 @@ export class ChatTokenizer {
 
   /** Token ids of a conversation up to where the assistant begins to write. */
   encodePrompt(messages: readonly Message[]): Int32Array {
-    const conversation = messages.map((message) => ({ ...message }));
-    return this.encode(
-      this.#template.render({
-        ...this.#templateTokens,
-        messages: conversation,
-        add_generation_prompt: true,
-      }),
-    );
+    return this.encode(this.#render(messages));
+  }
+
+  #render(messages: readonly Message[]): string {
+    return this.#template.render({
+      ...this.#templateTokens,
+      messages: messages.map((message) => ({ ...message })),
+      add_generation_prompt: true,
+    });
   }
 
   /** Token ids of an assistant's answer, the end token included. */
@@ -283,12 +303,12 @@ export class ChatTokenizer {
   }
 }
 
-function parseTemplate(template: string, where: string): Template {
+/** What a library makes of a file; its errors become a DataError that names the file. */
+function attempt<T>(where: string, expected: string, work: () => T): T {
   try {
-    return new Template(template);
+    return work();
   } catch (cause) {
-    const got = (cause as Error).message;
-    throw new DataError({ where, expected: "a chat template in Jinja", got, cause });
+    throw new DataError({ where, expected, got: (cause as Error).message, cause });
   }
 }
 

@@ -6,8 +6,8 @@ import type { JudgedItems } from "../../evaluate/evaluate-task.ts";
 import type { MazeConfig } from "../../tasks/maze/config.ts";
 import { mazeTask, type MazeItem } from "../../tasks/maze/task.ts";
 import {
-  checkRecipe,
   evaluateRecipe,
+  prepareRecipe,
   recipeSettings,
   trainRecipe,
   type Recipe,
@@ -99,7 +99,7 @@ export const alphamaze: System<Config> = {
     { metric: "MazeBench accuracy, SFT + GRPO", paper: "93 %", source: "abstract" },
   ],
   task: mazeTask,
-  check: (config) => checkRecipe(recipe, config),
+  prepare: (config) => prepareRecipe(recipe, config),
   train: async (context) => ({ ...(await trainRecipe(recipe, context)) }),
   evaluate: async (context: EvaluateContext<Config>) => {
     const judged = await evaluateRecipe(recipe, context);
