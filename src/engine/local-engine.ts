@@ -34,7 +34,13 @@ import { readWeights, writeModel, type ReadWeightsOptions } from "../models/hugg
 import { writeAdapter } from "../models/peft.ts";
 import { fillPack, packMemory, packInputs, type PackShape } from "../models/packing.ts";
 import { Optimiser } from "../nn/optimiser.ts";
-import { leaves, mapTree, ParameterLayout, type ParameterSpec } from "../nn/parameters.ts";
+import {
+  initialiseParameter,
+  leaves,
+  mapTree,
+  ParameterLayout,
+  type ParameterSpec,
+} from "../nn/parameters.ts";
 import { readSafetensors, writeSafetensors } from "../nn/safetensors.ts";
 import {
   add,
@@ -45,6 +51,7 @@ import {
   input,
   matmul,
   mul,
+  sizeOf,
   sum,
   type Binding,
   type Program,
@@ -86,9 +93,12 @@ export class LocalEngine implements Engine {
   /** What is trained: all parameters, or the adapters alone. */
   readonly #layout: ParameterLayout;
   readonly #weights: Float32Array;
-  /** What an adapter leaves as it is. */
+  /** What adapters leave as it is. Each parameter has memory of its own: together they may be more than one array can hold. */
   readonly #frozen:
-    | { readonly layout: ParameterLayout; readonly weights: Float32Array }
+    | {
+        readonly specs: readonly ParameterSpec[];
+        readonly views: Readonly<Record<string, Float32Array>>;
+      }
     | undefined;
   readonly #symbols: DecoderParameters<Tensor>;
   readonly #gradient: Float32Array;
@@ -110,11 +120,12 @@ export class LocalEngine implements Engine {
     this.#layout = new ParameterLayout(adapters.length > 0 ? adapters : base);
     this.#weights = this.#layout.allocate();
     if (adapters.length > 0) {
-      const layout = new ParameterLayout(base);
-      this.#frozen = { layout, weights: layout.allocate() };
+      const views = base.map(({ name, shape }) => [name, allocate("float32", shape)] as const);
+      this.#frozen = { specs: base, views: Object.fromEntries(views) };
     }
     this.trainedCount = this.#layout.count;
-    this.parameterCount = this.trainedCount + (this.#frozen?.layout.count ?? 0);
+    const frozen = this.#frozen?.specs ?? [];
+    this.parameterCount = frozen.reduce((sum, { shape }) => sum + sizeOf(shape), this.trainedCount);
     this.#symbols = mapTree(specs, (spec) => input(spec.name, spec.shape));
     this.#gradient = this.#layout.allocate();
     this.#optimiser = new Optimiser(this.#layout, this.#weights, this.#gradient);
@@ -136,10 +147,15 @@ export class LocalEngine implements Engine {
     return this.config.contextLength;
   }
 
-  /** Fresh weights; the optimiser and the reference start over. */
-  initialise(random: Random): void {
-    this.#layout.initialise(this.#weights, random);
-    this.#frozen?.layout.initialise(this.#frozen.weights, random);
+  /**
+   * Fresh weights; the optimiser and the reference start over. "adapters": of the adapters alone, because the rest is about to be
+   * loaded.
+   */
+  initialise(random: Random, what: "all" | "adapters" = "all"): void {
+    const frozen = this.#frozen;
+    if (what === "all" || frozen !== undefined) this.#layout.initialise(this.#weights, random);
+    if (what === "all")
+      frozen?.specs.forEach((spec) => initialiseParameter(frozen.views[spec.name]!, spec, random));
     this.#optimiser.reset();
     this.#dropReference();
   }
@@ -150,9 +166,7 @@ export class LocalEngine implements Engine {
 
   /** A parameter's values by its name in a checkpoint; no copy. */
   parameter(name: string): Float32Array {
-    if (this.#layout.has(name)) return this.#layout.view(this.#weights, name);
-    const { layout, weights } = this.#frozen ?? { layout: this.#layout, weights: this.#weights };
-    return layout.view(weights, name);
+    return this.#frozen?.views[name] ?? this.#layout.view(this.#weights, name);
   }
 
   /** The accumulated gradient of a parameter; no copy. */
@@ -168,7 +182,7 @@ export class LocalEngine implements Engine {
   /** Every parameter of the model by name, trained ones from this block. */
   #views(trained: Float32Array): Record<string, Float32Array> {
     return {
-      ...this.#frozen?.layout.views(this.#frozen.weights),
+      ...this.#frozen?.views,
       ...this.#layout.views(trained),
     };
   }
@@ -258,7 +272,7 @@ export class LocalEngine implements Engine {
     const position = {
       steps: optimiser.steps,
       reference: this.#reference !== undefined,
-      ...(this.#frozen && { base: checksum(this.#frozen.weights) }),
+      ...(this.#frozen && { base: checksum(this.#frozen.views) }),
     };
     await writeFile(join(directory, "engine.json"), JSON.stringify(position));
   }
@@ -277,7 +291,7 @@ export class LocalEngine implements Engine {
     const { lora } = this.config;
     if (lora === undefined) return;
     await mkdir(directory, { recursive: true });
-    const specs = this.#frozen!.layout.specs.filter(({ name }) => tables.includes(name));
+    const specs = this.#frozen!.specs.filter(({ name }) => tables.includes(name));
     const tensors = new Map(
       [...this.#layout.specs, ...specs].map(({ name, shape }) => [
         name,
@@ -290,9 +304,8 @@ export class LocalEngine implements Engine {
   /** The parameters of a model without adapters: W + alpha / rank · B A where there is one. */
   #mergedViews(): Record<string, Float32Array> {
     if (this.#frozen === undefined) return this.#layout.views(this.#weights);
-    const { layout, weights } = this.#frozen;
-    const merged = { ...layout.views(weights) };
-    for (const { name, shape } of layout.specs) {
+    const merged: Record<string, Float32Array> = { ...this.#frozen.views };
+    for (const { name, shape } of this.#frozen.specs) {
       const path = name.replace(/\.weight$/, "");
       const half = (which: "A" | "B") => this.#layout.view(this.#weights, adapterName(path, which));
       if (!this.#layout.has(adapterName(path, "A"))) continue;
@@ -305,7 +318,7 @@ export class LocalEngine implements Engine {
   async load(directory: string): Promise<void> {
     const position = await readPosition(join(directory, "engine.json"));
     if (this.#frozen === undefined) await this.loadWeights(directory);
-    else if (position.base !== checksum(this.#frozen.weights)) {
+    else if (position.base !== checksum(this.#frozen.views)) {
       throw new DataError({
         where: join(directory, "engine.json"),
         expected: "the weights that the adapters were trained on",
@@ -340,8 +353,8 @@ export class LocalEngine implements Engine {
   /** Weights alone, from a folder in the Hugging Face layout; adapters stay as they are. */
   async loadWeights(directory: string, options: ReadWeightsOptions = {}): Promise<void> {
     const { lora: _adapters, ...config } = this.config;
-    const { layout, weights } = this.#frozen ?? { layout: this.#layout, weights: this.#weights };
-    await readWeights(directory, config, layout.views(weights), options);
+    const views = this.#frozen?.views ?? this.#layout.views(this.#weights);
+    await readWeights(directory, config, views, options);
   }
 
   dispose(): void {
@@ -527,13 +540,15 @@ function merge(
   return binding.floats("merged");
 }
 
-/** CRC-32 of a block of numbers, in pieces that zlib takes. */
-function checksum(block: Float32Array): number {
-  const bytes = new Uint8Array(block.buffer, block.byteOffset, block.byteLength);
+/** CRC-32 of arrays one after the other, in pieces that zlib takes. */
+function checksum(views: Readonly<Record<string, Float32Array>>): number {
   const size = 1 << 28;
   let value = 0;
-  for (let start = 0; start < bytes.length; start += size)
-    value = crc32(bytes.subarray(start, start + size), value);
+  for (const { buffer, byteOffset, byteLength } of Object.values(views)) {
+    const bytes = new Uint8Array(buffer, byteOffset, byteLength);
+    for (let start = 0; start < bytes.length; start += size)
+      value = crc32(bytes.subarray(start, start + size), value);
+  }
   return value;
 }
 

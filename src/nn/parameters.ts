@@ -107,18 +107,24 @@ export class ParameterLayout {
     );
   }
 
-  /** Fills a block with initial values; each parameter draws from a stream of its own name. */
+  /** Fills a block with initial values. */
   initialise(block: Float32Array, random: Random): void {
-    for (const { name, init } of this.specs) {
-      const view = this.view(block, name);
-      if (init === "zeros") view.fill(0);
-      else if (init === "ones") view.fill(1);
-      else {
-        const stream = random.fork(name);
-        for (let index = 0; index < view.length; index++)
-          view[index] = stream.normal() * init.deviation;
-      }
-    }
+    for (const spec of this.specs) initialiseParameter(this.view(block, spec.name), spec, random);
+  }
+}
+
+/** Fills the memory of a parameter with initial values, from a stream of its own name. */
+export function initialiseParameter(
+  view: Float32Array,
+  { name, init }: ParameterSpec,
+  random: Random,
+): void {
+  if (init === "zeros") view.fill(0);
+  else if (init === "ones") view.fill(1);
+  else {
+    const stream = random.fork(name);
+    for (let index = 0; index < view.length; index++)
+      view[index] = stream.normal() * init.deviation;
   }
 }
 

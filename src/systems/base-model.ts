@@ -81,7 +81,7 @@ export async function openBaseModel(
     tokenizer,
     extended: isExtended ? [INPUT, ...(config.tiedEmbeddings ? [] : [OUTPUT])] : [],
     load: async (engine, random) => {
-      engine.initialise(random.fork("adapters"));
+      engine.initialise(random.fork("adapters"), "adapters");
       await engine.loadWeights(from, { largerVocabulary: true });
       if (isExtended) fillNewRows(engine, plain.vocabularySize, newRows, random);
     },

@@ -1,5 +1,6 @@
 // Compiles a graph into an ONNX Runtime session and runs it over memory that we own.
 
+import { constants } from "node:buffer";
 import { EngineError, ShapeError } from "../core/errors.ts";
 import { ELEMENT_TYPE, encodeGraph, topologicalOrder, type NamedTensor } from "./onnx.ts";
 import { addressOf, ortLibrary, RunTables, type Pointer } from "./ort.ts";
@@ -21,6 +22,14 @@ export function allocate(dtype: Dtype, shape: Shape): TensorData;
 export function allocate(dtype: Dtype, shape: Shape): TensorData {
   const array = ARRAYS[dtype];
   const count = sizeOf(shape);
+  if (count * array.BYTES_PER_ELEMENT + 128 > constants.MAX_LENGTH) {
+    throw new EngineError({
+      where: "memory",
+      expected: `arrays of at most ${constants.MAX_LENGTH / 2 ** 30} GiB, the limit of this Node`,
+      got: `${(count * array.BYTES_PER_ELEMENT) / 2 ** 30} GiB`,
+      hint: "train adapters (model.lora), or use Node 22",
+    });
+  }
   const buffer = new ArrayBuffer(count * array.BYTES_PER_ELEMENT + 128);
   const offset = Number((64n - (addressOf(new Uint8Array(buffer)) & 63n)) & 63n);
   return new array(buffer, offset, count);
