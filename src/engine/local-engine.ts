@@ -125,7 +125,10 @@ export class LocalEngine implements Engine {
     }
     this.trainedCount = this.#layout.count;
     const frozen = this.#frozen?.specs ?? [];
-    this.parameterCount = frozen.reduce((sum, { shape }) => sum + sizeOf(shape), this.trainedCount);
+    this.parameterCount = frozen.reduce(
+      (count, { shape }) => count + sizeOf(shape),
+      this.trainedCount,
+    );
     this.#symbols = mapTree(specs, (spec) => input(spec.name, spec.shape));
     this.#gradient = this.#layout.allocate();
     this.#optimiser = new Optimiser(this.#layout, this.#weights, this.#gradient);
