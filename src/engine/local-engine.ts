@@ -58,6 +58,7 @@ import {
   type Tensor,
   type TensorData,
 } from "../tensor/index.ts";
+import { fillLossInputs, readSpans, usedArrays, type LossArray } from "./loss-inputs.ts";
 import { microBatches, type MicroBatch } from "./micro-batch.ts";
 import { Sampler } from "./sampler.ts";
 
@@ -577,29 +578,6 @@ function cachedTokens({ hiddenWidth }: DecoderConfig): number {
 /** A compiled program takes some megabytes; those unused for longest go first. */
 const MOST_PROGRAMS = 64;
 
-type LossArray = "advantage" | "old" | "reference";
-
-/** Which arrays of the examples the loss reads; throws when one is missing or has another length than the completion. */
-function usedArrays(batch: readonly Example[], loss: LossSpec): LossArray[] {
-  const needed: LossArray[] = loss.type === "cross-entropy" ? [] : ["advantage"];
-  if (loss.type === "policy-gradient") {
-    if (batch.some((example) => example.old !== undefined)) needed.push("old");
-    if (loss.klBeta !== 0) needed.push("reference");
-  }
-  batch.forEach((example, index) => {
-    const fail = (expected: string, got: string): EngineError =>
-      new EngineError({ where: `accumulate: sequence ${index}`, expected, got });
-    const missing = needed.find((name) => example[name] === undefined);
-    if (missing !== undefined) throw fail(`"${missing}" for this loss`, "none");
-    const length = completionLength(example);
-    for (const name of ["mask", "old", "reference"] as const) {
-      const found = example[name]?.length ?? length;
-      if (found !== length) throw fail(`${length} numbers of "${name}"`, String(found));
-    }
-  });
-  return needed;
-}
-
 const shapeKey = (shape: PackShape): string => {
   const { groups, rows, promptTime, rowTime, promptTokens, rowTokens } = shape;
   return `${promptTokens}+${rowTokens} tokens, ${groups} prompts of ${promptTime}, ${rows} rows of ${rowTime}`;
@@ -616,41 +594,4 @@ function parameterTensors(symbols: DecoderParameters<Tensor>): Map<string, Tenso
   };
   visit(symbols);
   return found;
-}
-
-function fillLossInputs(
-  binding: Binding,
-  batch: readonly Example[],
-  { spans }: MicroBatch,
-  weights: readonly Float64Array[],
-): void {
-  const fill = (
-    name: string,
-    values: (member: number) => ArrayLike<number> | number,
-    padding = 0,
-  ): void => {
-    if (!(name in binding.memory)) return;
-    const target = binding.floats(name).fill(padding);
-    for (const { member, start, length } of spans) {
-      const value = values(member);
-      if (typeof value === "number") target.fill(value, start, start + length);
-      else target.set(value, start);
-    }
-  };
-  fill("weights", (member) => weights[member]!);
-  fill("advantage", (member) => batch[member]!.advantage!);
-  fill("old", (member) => batch[member]!.old!);
-  // Padding has weight 0, and exp(reference − log p) must stay finite there: a probability of nothing, not of one.
-  fill("reference", (member) => batch[member]!.reference!, -1e4);
-}
-
-/** Copies packed values back to the ragged arrays they belong to. */
-function readSpans(
-  values: Float32Array,
-  { spans }: MicroBatch,
-  target: readonly Float32Array[],
-): void {
-  for (const { member, start, length } of spans) {
-    target[member]!.set(values.subarray(start, start + length));
-  }
 }
