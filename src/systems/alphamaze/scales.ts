@@ -58,7 +58,7 @@ export const scales: Readonly<Record<string, Scale>> = {
         group: 8,
         maxTokens: 136,
         samplesEvery: 5,
-        optimiser: { learningRate: 1e-4 },
+        optimiser: { learningRate: 1e-4, schedule: "cosine" },
       },
       evaluate: { count: 1000, maxTokens: 136, temperature: 0.6 },
       checkpointEvery: 100,
