@@ -60,6 +60,7 @@ import {
 } from "../tensor/index.ts";
 import { fillLossInputs, readSpans, usedArrays, type LossArray } from "./loss-inputs.ts";
 import { microBatches, type MicroBatch } from "./micro-batch.ts";
+import { ProgramCache } from "./program-cache.ts";
 import { Sampler } from "./sampler.ts";
 
 export interface LocalEngineOptions {
@@ -106,7 +107,7 @@ export class LocalEngine implements Engine {
   readonly #options: LocalEngineOptions;
   readonly #microBatchTokens: number;
   readonly #sampler: Sampler;
-  readonly #bindings = new Map<string, Binding>();
+  readonly #programs = new ProgramCache(64);
   readonly #optimiser: Optimiser;
   #reference: Float32Array | undefined;
 
@@ -364,25 +365,17 @@ export class LocalEngine implements Engine {
   dispose(): void {
     this.#sampler.dispose();
     this.#optimiser.dispose();
-    this.#dropBindings("");
+    this.#programs.clear();
   }
 
   /** Compiled programs so far, by name; a long list means that shapes vary more than they should. */
   get programs(): readonly string[] {
-    return [...this.#bindings.keys()];
-  }
-
-  #dropBindings(part: string): void {
-    for (const [key, binding] of this.#bindings) {
-      if (!key.includes(part)) continue;
-      binding.program.dispose();
-      this.#bindings.delete(key);
-    }
+    return this.#programs.keys;
   }
 
   #dropReference(): void {
     this.#reference = undefined;
-    this.#dropBindings("reference");
+    this.#programs.clear("reference");
   }
 
   #checkTokens(tokens: TokenIds, where: string, room: number): void {
@@ -417,18 +410,6 @@ export class LocalEngine implements Engine {
         });
       }
     });
-  }
-
-  #bound(key: string, make: () => Binding): Binding {
-    const binding = this.#bindings.get(key) ?? make();
-    this.#bindings.delete(key);
-    this.#bindings.set(key, binding); // the most recent one is the last
-    if (this.#bindings.size > MOST_PROGRAMS) {
-      const [oldest, { program }] = this.#bindings.entries().next().value!;
-      program.dispose();
-      this.#bindings.delete(oldest);
-    }
-    return binding;
   }
 
   #compile(
@@ -483,7 +464,7 @@ export class LocalEngine implements Engine {
   #forward(shape: PackShape, { policy, temperature }: LogProbOptions): Binding {
     const weights = this.#weightsOf(policy);
     const key = `logProbs ${policy} ${shapeKey(shape)} temperature ${temperature}`;
-    return this.#bound(key, () => {
+    return this.#programs.get(key, () => {
       const { logProbs } = this.#distribution(shape, temperature);
       return this.#compile({ logProbs }, key).bind({
         ...this.#views(weights),
@@ -494,7 +475,7 @@ export class LocalEngine implements Engine {
 
   #training(shape: PackShape, loss: LossSpec, arrays: readonly LossArray[]): Binding {
     const key = `train ${shapeKey(shape)} ${JSON.stringify(loss)} ${arrays.join()}`;
-    return this.#bound(key, () => {
+    return this.#programs.get(key, () => {
       const scored = shape.rowTokens;
       const temperature = loss.type === "cross-entropy" ? 1 : loss.temperature;
       const { logProbs, entropy } = this.#distribution(shape, temperature);
@@ -574,9 +555,6 @@ async function readPosition(path: string): Promise<z.output<typeof positionSchem
 function cachedTokens({ hiddenWidth }: DecoderConfig): number {
   return Math.min(4096, Math.max(256, 2 ** Math.round(Math.log2(2 ** 20 / hiddenWidth))));
 }
-
-/** A compiled program takes some megabytes; those unused for longest go first. */
-const MOST_PROGRAMS = 64;
 
 const shapeKey = (shape: PackShape): string => {
   const { groups, rows, promptTime, rowTime, promptTokens, rowTokens } = shape;

@@ -27,6 +27,7 @@ import {
 } from "../tensor/index.ts";
 import { drawToken } from "./draw.ts";
 import { powerAbove } from "./micro-batch.ts";
+import { ProgramCache } from "./program-cache.ts";
 import { PromptCache, RowCache } from "./sampler-cache.ts";
 
 /** Where the sampler finds programs and weights. */
@@ -58,7 +59,6 @@ interface Finished {
 
 /** ONNX Runtime multiplies a single row by another algorithm, with other last bits: a batch has at least two. */
 const MIN_ROWS = 2;
-const MOST_PROGRAMS = 96;
 /** So many calls with prompts of less than half the cache, and it becomes shorter. */
 const SHORT_CALLS = 16;
 
@@ -81,7 +81,7 @@ function checkOptions({ group, maxTokens, temperature, topK = 1, topP = 1 }: Sam
 
 export class Sampler {
   readonly #host: SamplerHost;
-  readonly #bindings = new Map<string, Binding>();
+  readonly #programs = new ProgramCache(96);
   #prompts: PromptCache | undefined;
   #rows: RowCache | undefined;
   /** Calls in a row whose prompts would have fitted into half of the cache. */
@@ -116,8 +116,7 @@ export class Sampler {
   }
 
   dispose(): void {
-    for (const binding of this.#bindings.values()) binding.program.dispose();
-    this.#bindings.clear();
+    this.#programs.clear();
     this.#prompts = undefined;
     this.#rows = undefined;
   }
@@ -177,9 +176,8 @@ export class Sampler {
         promptTokens: Math.ceil(Math.max(1, sum(some.map(({ length }) => length - 1))) / 64) * 64,
         rowTokens: Math.ceil((some.length + 1) / 16) * 16,
       };
-      const binding = this.#bound(`prefill ${JSON.stringify(shape)}`, (name) =>
-        this.#compilePrefill(name, shape),
-      );
+      const key = `prefill ${JSON.stringify(shape)}`;
+      const binding = this.#programs.get(key, () => this.#compilePrefill(key, shape));
       const groups = some.map((prompt) => ({
         prompt: prompt.subarray(0, -1),
         rows: [prompt.subarray(-1)],
@@ -277,18 +275,6 @@ export class Sampler {
     return [promptCache, rowCache];
   }
 
-  #bound(key: string, make: (name: string) => Binding): Binding {
-    const binding = this.#bindings.get(key) ?? make(key);
-    this.#bindings.delete(key);
-    this.#bindings.set(key, binding); // the most recent one is the last
-    if (this.#bindings.size > MOST_PROGRAMS) {
-      const [oldest, { program }] = this.#bindings.entries().next().value!;
-      program.dispose();
-      this.#bindings.delete(oldest);
-    }
-    return binding;
-  }
-
   #compilePrefill(name: string, shape: PackShape): Binding {
     const { config, symbols, weights, compile } = this.#host;
     const layers: LayerCache[] = [];
@@ -316,7 +302,7 @@ export class Sampler {
     const groups = aligned ? rows : rowBucket(prompts.count);
     const slots = aligned ? 0 : rowBucket(prompts.mostRows());
     const key = `decode ${rows} rows, ${groups} prompts x ${slots}, ${cache.time} tokens`;
-    return this.#bound(key, (name) => this.#compileStep(name, rows, groups, slots));
+    return this.#programs.get(key, () => this.#compileStep(key, rows, groups, slots));
   }
 
   /** slots 0: row i continues prompt i. */
