@@ -1,6 +1,8 @@
 // What bench/peers measures, and what ratio is required. A job is plain JSON: one argument of the process that measures it,
 // on our side (ours.ts) and on theirs, so that both read the same sizes and the same optimiser settings.
 
+import type { StepOptions } from "../../src/core/engine.ts";
+
 interface JobBase {
   readonly width: number;
   /** Runs before the clock counts. */
@@ -17,7 +19,7 @@ export interface TrainJob extends JobBase {
   readonly kind: "train";
   readonly rows: number;
   readonly time: number;
-  readonly optimiser: Optimiser;
+  readonly optimiser: StepOptions;
 }
 
 export interface SampleJob extends JobBase {
@@ -33,20 +35,10 @@ export interface GrpoJob extends JobBase {
   readonly prompts: number;
   readonly group: number;
   readonly newTokens: number;
-  readonly optimiser: Optimiser;
+  readonly optimiser: StepOptions;
 }
 
 export type Job = TrainJob | SampleJob | GrpoJob;
-
-interface Optimiser {
-  readonly learningRate: number;
-  readonly beta1: number;
-  readonly beta2: number;
-  readonly epsilon: number;
-  /** Of matrices; norms are not decayed. */
-  readonly weightDecay: number;
-  readonly clipNorm: number;
-}
 
 /** The line of JSON that a measuring process prints last. */
 export interface Measurement {
@@ -105,7 +97,7 @@ export const PROMPTS = 256;
 /** Steps of the warm-up whose losses are compared. */
 export const COMPARED_STEPS = 3;
 
-const pretraining: Optimiser = {
+const pretraining: StepOptions = {
   learningRate: 1e-4,
   beta1: 0.9,
   beta2: 0.99,
@@ -115,7 +107,7 @@ const pretraining: Optimiser = {
 };
 
 /** TRL's defaults but for the learning rate. */
-const postTraining: Optimiser = { ...pretraining, beta2: 0.999, weightDecay: 0 };
+const postTraining: StepOptions = { ...pretraining, beta2: 0.999, weightDecay: 0 };
 
 /** Rows and time of the training batch of each width. */
 export const trainingShapes: Readonly<Record<number, readonly [rows: number, time: number]>> = {
