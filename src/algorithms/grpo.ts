@@ -177,7 +177,9 @@ export async function grpo<Item, Config>(
       ...sequence,
       advantage: advantages[index]!,
       ...(reference && { reference: reference[index]! }),
-      ...(isDropped[index]! && { mask: new Float32Array(sequence.tokens.length - sequence.promptLength) }),
+      ...(isDropped[index]! && {
+        mask: new Float32Array(sequence.tokens.length - sequence.promptLength),
+      }),
     }));
     if (step < steps) {
       reading = read(step + 1); // while the engine works

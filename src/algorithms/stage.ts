@@ -146,7 +146,9 @@ export async function itemsOrCheckpoint<T, Item, Config>(
     return await items;
   } catch (error) {
     if (error instanceof DataError && step - 1 > done) {
-      await run.saveCheckpoint({ ...state, stage, step: step - 1 }, (directory) => engine.save(directory));
+      await run.saveCheckpoint({ ...state, stage, step: step - 1 }, (directory) =>
+        engine.save(directory),
+      );
     }
     throw error;
   }

@@ -33,7 +33,9 @@ export interface TaskEvaluation extends Accuracy {
   /** Mean of every score over the items where it neither abstains nor fails. */
   readonly scores: Readonly<Record<string, number>>;
   /** Items where a score failed, by score and kind; absent: none did. */
-  readonly scorerFailures?: Readonly<Record<string, Readonly<Partial<Record<FailureKind, number>>>>>;
+  readonly scorerFailures?: Readonly<
+    Record<string, Readonly<Partial<Record<FailureKind, number>>>>
+  >;
   readonly meanTokens: number;
   /** One character an item, in order: 1 right, 0 wrong. Two evaluations of the same items can be compared in pairs. */
   readonly outcomes: string;

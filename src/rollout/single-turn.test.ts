@@ -1,10 +1,5 @@
 import { describe, expect, it } from "vitest";
-import {
-  ScriptedEngine,
-  solve,
-  sumEnvironment,
-  tokenizer,
-} from "../../tests/scripted-engine.ts";
+import { ScriptedEngine, solve, sumEnvironment, tokenizer } from "../../tests/scripted-engine.ts";
 import { randomStream } from "../core/random.ts";
 import { rollOut, type RolloutOptions } from "./single-turn.ts";
 
