@@ -173,9 +173,9 @@ function scoreOutput<Item, Config>(
     const first = again();
     return first instanceof Promise ? askAgain(first, again, retries) : first;
   });
-  const isReady = (list: readonly (Answer | Promise<Answer>)[]): list is readonly Answer[] =>
-    !list.some((one) => one instanceof Promise);
-  if (isReady(answers)) return sortAnswers(scorers, answers);
+  if (!answers.some((one) => one instanceof Promise)) {
+    return sortAnswers(scorers, answers as readonly Answer[]);
+  }
   return Promise.all(answers).then((all) => sortAnswers(scorers, all));
 }
 
