@@ -176,7 +176,8 @@ function scoreOutput<Item, Config>(
   if (!answers.some((one) => one instanceof Promise)) {
     return sortAnswers(scorers, answers as readonly Answer[]);
   }
-  return Promise.all(answers).then((all) => sortAnswers(scorers, all));
+  const pending = answers.map(async (one) => one);
+  return Promise.all(pending).then((all) => sortAnswers(scorers, all));
 }
 
 /**
