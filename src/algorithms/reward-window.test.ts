@@ -8,6 +8,8 @@ const step = fc.record({
   isSolved: fc.constant(false),
 });
 
+const numbersOf = ({ values }: StepFacts): readonly number[] => values["a"] ?? [];
+
 /** Whether a thing holds for the last `count` steps, counted anew. */
 const held = (history: readonly StepFacts[], count: number, is: (one: StepFacts) => boolean) =>
   history.length >= count && history.slice(-count).every(is);
@@ -24,15 +26,13 @@ describe("a window", () => {
             streaks = withStep(streaks, one);
             const history = steps.slice(0, index + 1);
             const found = new Set(findings(streaks, size).map(({ type }) => type));
-            const all = history.slice(-size).flatMap(({ values }) => values.a);
-            const isConstant = held(
-              history,
-              size,
-              ({ values }) => values.a.length > 0 && values.a.every((value) => value === all[0]),
-            );
-            expect(found.has("onNull")).toBe(
-              held(history, size, ({ values }) => values.a.length === 0),
-            );
+            const all = history.slice(-size).flatMap(numbersOf);
+            const isConstant = held(history, size, (facts) => {
+              const numbers = numbersOf(facts);
+              return numbers.length > 0 && numbers.every((value) => value === all[0]);
+            });
+            const isSilent = held(history, size, (facts) => numbersOf(facts).length === 0);
+            expect(found.has("onNull")).toBe(isSilent);
             expect(found.has("onConstant")).toBe(isConstant);
             expect(found.has("onNoSpread")).toBe(held(history, size, ({ isFlat }) => isFlat));
           });
