@@ -15,7 +15,9 @@ import { weighScores } from "../rollout/items.ts";
 import { sampleGroups, scoreGroups, type Rollout } from "../rollout/single-turn.ts";
 import { now, type RunDirectory } from "../run/run-directory.ts";
 import { groupAdvantages } from "./advantages.ts";
+import { grpoHistograms } from "./grpo-histograms.ts";
 import { grpoMetrics } from "./grpo-metrics.ts";
+import { sampleRecords } from "./sample-records.ts";
 import {
   brokenNumber,
   checkFinite,
@@ -198,7 +200,10 @@ export async function grpo<Item, Config>(
     const doneMs = now();
 
     const measured = { rollouts, rewards, groups, reference, passes, weights, settings };
-    if (step % settings.samplesEvery === 0) run.logSamples("grpo", sampleRecords(step, measured));
+    if (step % settings.samplesEvery === 0) {
+      run.logSamples("grpo", sampleRecords(step, measured, environment));
+    }
+    run.logHistograms({ step, stage: "grpo", ...grpoHistograms(measured) });
     const metrics = grpoMetrics(measured);
     progress.advance(
       step,
@@ -237,34 +242,3 @@ export interface MeasuredStep {
   readonly weights: RewardWeights;
   readonly settings: GrpoSettings;
 }
-
-/** One record a completion, as samples/grpo.jsonl holds them. */
-function sampleRecords(
-  step: number,
-  { rollouts, rewards, groups, passes }: MeasuredStep,
-): object[] {
-  const trainer = passes[0]!.logProbs;
-  let sequence = 0;
-  return rollouts.flatMap(({ item, messages, promptTokens, completions }, prompt) =>
-    completions.map(({ tokens, logProbs, text, stopReason, scored }, sample) => ({
-      step,
-      prompt,
-      sample,
-      item,
-      messages,
-      promptTokens: Array.from(promptTokens),
-      text,
-      tokens: Array.from(tokens),
-      samplerLogProbs: rounded(logProbs),
-      trainerLogProbs: rounded(trainer[sequence++]!),
-      ...("error" in scored ? { error: scored.error.message } : { scores: scored.scores }),
-      reward: rewards[prompt]![sample],
-      advantage: groups[prompt]!.advantages[sample],
-      stopReason,
-    })),
-  );
-}
-
-/** Six digits are more than float32 sampling noise needs, and a third of the bytes. */
-const rounded = (values: Float32Array): number[] =>
-  Array.from(values, (value) => Number(value.toPrecision(6)));

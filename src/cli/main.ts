@@ -13,6 +13,8 @@ import { registerEvaluate } from "./evaluate.ts";
 import { registerExport } from "./export.ts";
 import { registerList } from "./list.ts";
 import { registerResume } from "./resume.ts";
+import { registerRescore } from "./rescore.ts";
+import { registerSamples } from "./samples.ts";
 import { registerShow } from "./show.ts";
 import { registerTrain } from "./train.ts";
 
@@ -34,6 +36,8 @@ function makeProgram(context: CommandContext, argv: readonly string[]): Command 
   registerTrain(program, context);
   registerResume(program, context);
   registerEvaluate(program, context);
+  registerSamples(program, context);
+  registerRescore(program, context);
   registerExport(program, context);
   registerBench(program, context);
   return program;

@@ -100,6 +100,7 @@ export const alphamaze: System<Config> = {
   ],
   task: mazeTask,
   prepare: (config) => prepareRecipe(recipe, config),
+  scoring: (config) => ({ taskConfig: config.task, weights: weightsOf(config.reward) }),
   train: async (context) => ({ ...(await trainRecipe(recipe, context)) }),
   evaluate: async (context: EvaluateContext<Config>) => {
     const judged = await evaluateRecipe(recipe, context);
