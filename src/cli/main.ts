@@ -13,6 +13,7 @@ import { registerEvaluate } from "./evaluate.ts";
 import { registerExport } from "./export.ts";
 import { registerList } from "./list.ts";
 import { registerResume } from "./resume.ts";
+import { registerMetrics } from "./metrics.ts";
 import { registerRescore } from "./rescore.ts";
 import { registerSamples } from "./samples.ts";
 import { registerShow } from "./show.ts";
@@ -36,6 +37,7 @@ function makeProgram(context: CommandContext, argv: readonly string[]): Command 
   registerTrain(program, context);
   registerResume(program, context);
   registerEvaluate(program, context);
+  registerMetrics(program, context);
   registerSamples(program, context);
   registerRescore(program, context);
   registerExport(program, context);
