@@ -10,7 +10,7 @@ import {
   type PostTrainSummary,
   type StageName,
 } from "../algorithms/post-train.ts";
-import type { RewardWeights } from "../algorithms/grpo.ts";
+import type { RewardWeights } from "../algorithms/generation.ts";
 import { nearestName, unknownName } from "../core/errors.ts";
 import { randomStream } from "../core/random.ts";
 import { taskScores, type Task } from "../core/task.ts";
