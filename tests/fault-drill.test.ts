@@ -200,17 +200,17 @@ describe("a scorer that throws on 1 % of the samples", () => {
     rmSync(join(root, "run"), { recursive: true });
     const failed = odd(all.samples);
     const count = failed.length - 1;
-    const { step, prompt, sample } = failed[count - 1]!;
+    const [step, prompt, sample] = ["step", "prompt", "sample"].map((name) =>
+      Number(failed[count - 1]![name]),
+    ) as [number, number, number];
     expect(step).toBeGreaterThan(1);
     const rewards = { error: { type: "stop-after", count } };
     const result = await drill({ task, steps: 6, rewards });
     expect(result.error!.message).toBe(
       `grpo step ${step}: prompt ${prompt}, sample ${sample}: expected a number or null for reward judge, got failure ${count} of this run, an error of the scorer: cannot read this (grpo.rewards.error.count=… allows more of them; no checkpoint was written yet)`,
     );
-    expect(result.metrics.length).toBe(Number(step) - 1);
-    expect(checkBatch(result)).toBe(
-      failed.filter((one) => Number(one["step"]) < Number(step)).length,
-    );
+    expect(result.metrics.length).toBe(step - 1);
+    expect(checkBatch(result)).toBe(failed.filter((one) => Number(one["step"]) < step).length);
   });
 
   it("without a weight is counted, and no sample leaves the step", async () => {

@@ -48,7 +48,7 @@ export interface FailurePlace {
   readonly step: number;
   readonly prompt: number;
   readonly sample: number;
-  readonly run: RunDirectory;
+  readonly run: Pick<RunDirectory, "checkpointNames">;
 }
 
 const words: Readonly<Record<FailureKind, string>> = {

@@ -73,9 +73,13 @@ export function describeEvaluation(label: string, evaluation: TaskEvaluation): s
   const levels = Object.entries(evaluation.levels).map(
     ([level, one]) => `${level} ${percent(one.accuracy)}`,
   );
+  const failed = Object.entries(evaluation.scorerFailures ?? {}).map(
+    ([name, kinds]) => `${name} failed on ${Object.values(kinds).reduce((a, b) => a + b, 0)}`,
+  );
   const parts = [
     `${label.padEnd(10)} ${percent(evaluation.accuracy).padStart(7)}  95 % ${interval(evaluation.ci95)}  n ${evaluation.count}`,
     ...(levels.length > 1 ? [levels.join(", ")] : []),
+    ...failed,
   ];
   return parts.join("   ");
 }

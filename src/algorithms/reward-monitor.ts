@@ -31,7 +31,7 @@ export interface Watched {
   readonly rewards: readonly string[];
   /** Score that says whether an answer is right. */
   readonly accuracy: string;
-  readonly run: RunDirectory;
+  readonly run: Pick<RunDirectory, "checkpointNames">;
   /** A line that stays on the screen. */
   readonly tell: (line: string) => void;
 }

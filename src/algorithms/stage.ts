@@ -91,7 +91,7 @@ export function checkFinite(
 }
 
 /** What a run can be continued from, in words. */
-export function newestCheckpoint(run: RunDirectory): string {
+export function newestCheckpoint(run: Pick<RunDirectory, "checkpointNames">): string {
   const [newest] = run.checkpointNames();
   return newest === undefined
     ? "no checkpoint was written yet"
