@@ -125,6 +125,12 @@ const scoresText = (scores: Readonly<Record<string, number | null>>): string =>
     .map(([name, score]) => `${name} ${score}`)
     .join(", ");
 
+export function grpoLoss(settings: GrpoSettings): LossSpec {
+  const { aggregation, iterations, clip, klBeta, temperature } = settings;
+  const used = iterations === 1 ? null : clip; // one step a rollout: the ratio is 1
+  return { type: "policy-gradient", aggregation, clip: used, klBeta, temperature };
+}
+
 /** Trains from `context.done` to the last step. */
 export async function grpo<Item, Config>(
   context: StageContext<Item, Config>,
@@ -133,13 +139,7 @@ export async function grpo<Item, Config>(
 ): Promise<void> {
   const { engine, environment, run, progress, seed } = context;
   const { steps, prompts, group, klBeta, temperature } = settings;
-  const loss: LossSpec = {
-    type: "policy-gradient",
-    aggregation: settings.aggregation,
-    clip: settings.iterations === 1 ? null : settings.clip,
-    klBeta,
-    temperature,
-  };
+  const loss = grpoLoss(settings);
   if (context.done >= steps) return;
   progress.begin("GRPO", steps);
   const read = (step: number): Promise<Item[]> => {

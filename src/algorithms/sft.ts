@@ -5,7 +5,7 @@
 // The loss is on the answer only (LLaMA-Factory's default, train_on_prompt false).
 
 import { z } from "zod";
-import type { Example } from "../core/engine.ts";
+import type { Example, LossSpec } from "../core/engine.ts";
 import { randomStream } from "../core/random.ts";
 import type { Environment } from "../rollout/single-turn.ts";
 import { now } from "../run/run-directory.ts";
@@ -26,7 +26,9 @@ export const sftSettings = z.object({
 });
 export type SftSettings = z.output<typeof sftSettings>;
 
-function sftExample<Item, Config>(
+export const sftLoss: LossSpec = { type: "cross-entropy", aggregation: "token-mean" };
+
+export function sftExample<Item, Config>(
   { task, config, tokenizer }: Environment<Item, Config>,
   item: Item,
   seed: number,
@@ -56,10 +58,7 @@ export async function sft<Item, Config>(
   for (let step = context.done + 1; step <= steps; step++) {
     const batch = await itemsOrCheckpoint(context, "sft", step, next);
     const startMs = now();
-    const accumulating = engine.accumulate(batch, {
-      type: "cross-entropy",
-      aggregation: "token-mean",
-    });
+    const accumulating = engine.accumulate(batch, sftLoss);
     if (step < steps) next = makeBatch(step + 1); // prepared while the engine works
     next.catch(() => undefined); // a bad row counts when its step comes
     const result = await accumulating;
