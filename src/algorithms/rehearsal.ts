@@ -20,6 +20,8 @@ import { stepOptions } from "./stage.ts";
 const KNOWN_ITEMS = 64;
 /** A token of a sample in JavaScript's memory: ids, log-probabilities, and its share of the lines that are written. */
 const SAMPLE_TOKEN_BYTES = 200;
+/** What JavaScript's memory grows by before it is cleared up. */
+const GARBAGE_BYTES = 80e6;
 
 export interface RehearsalContext<Item, Config> {
   readonly engine: Engine;
@@ -42,8 +44,6 @@ interface StageLoad {
 /** What was found before anything large was allocated. */
 interface MemoryPlan {
   readonly obtainable: number;
-  /** Resident before the run. */
-  readonly before: number;
   /** Empty when the engine cannot tell. */
   readonly parts: readonly MemoryPart[];
 }
@@ -59,7 +59,7 @@ export async function planRehearsal<Item, Config>(
 ): Promise<Rehearsal> {
   const loads = await stageLoads(context);
   const need = context.engine.memoryNeed?.(loads.map(({ load }) => load));
-  const before = residentBytes();
+  const before = residentBytes(); // the weights have no content yet, so they are not among these
   const samples = Math.max(...loads.map(({ load }) => sampleBytes(load)));
   const parts: MemoryPart[] =
     need === undefined
@@ -67,9 +67,9 @@ export async function planRehearsal<Item, Config>(
       : [
           ...need,
           { what: "samples of a step", bytes: samples, remedy: "fewer grpo.prompts" },
-          { what: "the process so far", bytes: before, remedy: "a task that holds less" },
+          { what: "the program itself", bytes: before + GARBAGE_BYTES, remedy: "fewer data rows" },
         ];
-  const plan = { obtainable: context.obtainable ?? obtainableBytes(), before, parts };
+  const plan = { obtainable: context.obtainable ?? obtainableBytes(), parts };
   refuseTooMuch(plan, bytesOf(parts));
   return { measure: () => measure(context, loads, plan) };
 }

@@ -64,7 +64,7 @@ import {
 import { fillLossInputs, readSpans, usedArrays, type LossArray } from "./loss-inputs.ts";
 import { memoryParts } from "./memory-parts.ts";
 import { microBatches, type MicroBatch } from "./micro-batch.ts";
-import { ProgramCache } from "./program-cache.ts";
+import { MOST_PROGRAMS, ProgramCache } from "./program-cache.ts";
 import { Sampler } from "./sampler.ts";
 import { timed } from "./timed.ts";
 import { worstBatch, worstPrompts } from "./worst-case.ts";
@@ -113,7 +113,7 @@ export class LocalEngine implements Engine {
   readonly #options: LocalEngineOptions;
   readonly #microBatchTokens: number;
   readonly #sampler: Sampler;
-  readonly #programs = new ProgramCache(64);
+  readonly #programs = new ProgramCache(MOST_PROGRAMS.engine);
   readonly #optimiser: Optimiser;
   #reference: Float32Array | undefined;
 

@@ -7,6 +7,7 @@ import type { ParameterSpec } from "../nn/parameters.ts";
 import { liveMemory, sizeOf, type Tensor } from "../tensor/index.ts";
 import { usedArrays, type LossArray } from "./loss-inputs.ts";
 import { microBatches } from "./micro-batch.ts";
+import { MOST_PROGRAMS } from "./program-cache.ts";
 import { WORST_SPREADS, worstBatch } from "./worst-case.ts";
 
 /** What is known of an engine. */
@@ -26,10 +27,11 @@ export interface MemoryPlan {
 
 /** Added to what a program needs while it runs: the arena keeps blocks that fit nothing, kernels keep buffers (docs/log.md). */
 const ARENA_MARGIN = 1.3;
-/** A compiled program beside its constants: nodes, kernels, the graph it was made from. */
-const PROGRAM_BYTES = 1.5e6;
-/** So many programs a run has at most, in engine and sampler. */
-const PROGRAMS = 64;
+/** A program holds so much for each layer of the model beside its constants: kernels, names, the graph it was made from. */
+const LAYER_BYTES = { engine: 2e6, sampler: 0.8e6 } as const;
+/** A constant exists in the graph and in ONNX Runtime. */
+const COPIES = 2;
+const SHORTER = "a smaller grpo.maxTokens or evaluate.maxTokens";
 
 /** Bytes of a training program of the largest piece of a workload: while it runs, and as long as it exists. */
 function trainingNeed(load: Workload, plan: MemoryPlan): { work: number; constants: number } {
@@ -68,8 +70,41 @@ const weight = ({
 function mergedBytes({ config, frozen }: MemoryPlan): number {
   const targets = config.lora?.targets ?? [];
   return frozen
-    .filter(({ name }) => targets.some((target) => name.includes(`.${target}.`)))
+    .filter(({ name }) => targets.some((target) => name.endsWith(`.${target}.weight`)))
     .reduce((total, { shape }) => total + 4 * sizeOf(shape), 0);
+}
+
+/** What the programs of all stages need while they run, each part by what makes it less. */
+function workParts(loads: readonly Workload[], plan: MemoryPlan): MemoryPart[] {
+  const trained = loads.filter(({ training }) => training !== null);
+  const needs = trained.map((load) => trainingNeed(load, plan));
+  const most = (pick: (need: (typeof needs)[number]) => number): number =>
+    Math.max(0, ...needs.map(pick));
+  // The arena gives nothing back, and what one stage left is cut too small for the next: so they add up.
+  const work = needs.reduce((total, need) => total + need.work, 0);
+  // Rows end at all lengths, and the mean square of a length is a third of the largest.
+  const constants = most((need) => need.constants) / 3;
+  return [
+    {
+      what: "activations",
+      bytes: ARENA_MARGIN * work,
+      remedy: `a smaller engine.microBatchTokens, or ${SHORTER}`,
+    },
+    {
+      what: "work of the sampler",
+      bytes: ARENA_MARGIN * plan.sampler.work,
+      remedy: `a smaller engine.maxSampleRows or engine.microBatchTokens, or ${SHORTER}`,
+    },
+    {
+      what: "programs",
+      bytes:
+        plan.config.layers *
+          (MOST_PROGRAMS.engine * LAYER_BYTES.engine +
+            MOST_PROGRAMS.sampler * LAYER_BYTES.sampler) +
+        MOST_PROGRAMS.engine * COPIES * constants,
+      remedy: `a smaller model, or ${SHORTER}`,
+    },
+  ];
 }
 
 export function memoryParts(loads: readonly Workload[], plan: MemoryPlan): MemoryPart[] {
@@ -78,42 +113,21 @@ export function memoryParts(loads: readonly Workload[], plan: MemoryPlan): Memor
   const hasReference = loads.some(
     ({ training }) => training?.loss.type === "policy-gradient" && training.loss.klBeta > 0,
   );
-  const trained = loads.filter(({ training }) => training !== null);
-  const needs = trained.map((load) => trainingNeed(load, plan));
-  const training = Math.max(0, ...needs.map(({ work }) => work));
-  const constants = Math.max(0, ...needs.map((need) => need.constants));
-  const { caches, work } = plan.sampler;
-  const isSampling = work > training;
-  const shorter = "a smaller grpo.maxTokens or evaluate.maxTokens";
+  const smaller = "a smaller model";
   const parts: MemoryPart[] = [
     {
       what: "weights, gradient and moments",
       bytes: 4 * block + base,
-      remedy: plan.config.lora === undefined ? "model.lora, or a smaller model" : "a smaller model",
+      remedy: plan.config.lora === undefined ? `model.lora, or ${smaller}` : smaller,
     },
     { what: "reference policy", bytes: hasReference ? block : 0, remedy: "grpo.klBeta=0" },
     {
       what: "caches of the sampler",
-      bytes: caches,
-      remedy: `${shorter}, or a smaller engine.maxSampleRows`,
+      bytes: plan.sampler.caches,
+      remedy: `a smaller engine.maxSampleRows, or ${SHORTER}`,
     },
-    {
-      what: isSampling ? "work of the sampler" : "activations",
-      bytes: ARENA_MARGIN * Math.max(training, work),
-      remedy: isSampling
-        ? `a smaller engine.maxSampleRows or engine.microBatchTokens, or ${shorter}`
-        : `a smaller engine.microBatchTokens, or ${shorter}`,
-    },
-    {
-      what: "programs",
-      bytes: PROGRAMS * (PROGRAM_BYTES + 2 * constants),
-      remedy: shorter,
-    },
-    {
-      what: "merged weights, when they are saved",
-      bytes: mergedBytes(plan),
-      remedy: "a smaller model",
-    },
+    ...workParts(loads, plan),
+    { what: "merged weights, when they are saved", bytes: mergedBytes(plan), remedy: smaller },
   ];
   return parts.filter(({ bytes }) => bytes > 0);
 }

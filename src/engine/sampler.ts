@@ -28,7 +28,7 @@ import {
 } from "../tensor/index.ts";
 import { drawToken } from "./draw.ts";
 import { powerAbove } from "./micro-batch.ts";
-import { ProgramCache } from "./program-cache.ts";
+import { MOST_PROGRAMS, ProgramCache } from "./program-cache.ts";
 import { cacheBytes, PromptCache, RowCache, timeBucket } from "./sampler-cache.ts";
 import { Scratch } from "./scratch.ts";
 import { timed } from "./timed.ts";
@@ -65,8 +65,6 @@ const MIN_ROWS = 2;
 /** So many calls with prompts of less than half the cache, and it becomes shorter. */
 const SHORT_CALLS = 16;
 
-const MOST_PROGRAMS = 96;
-
 /** What was there before, if it is enough and not far more: a larger cache should not shrink at once. */
 const near = (wanted: number, old = 0): number =>
   old > 2 * wanted ? wanted : Math.max(wanted, old);
@@ -86,7 +84,7 @@ function checkOptions({ group, maxTokens, temperature, topK = 1, topP = 1 }: Sam
 
 export class Sampler {
   readonly #host: SamplerHost;
-  readonly #programs = new ProgramCache(MOST_PROGRAMS);
+  readonly #programs = new ProgramCache(MOST_PROGRAMS.sampler);
   /** Results of the programs. */
   readonly #scratch = new Scratch();
   #prompts: PromptCache | undefined;

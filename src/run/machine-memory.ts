@@ -62,7 +62,7 @@ export function memoryGroups(text: string): MemoryGroup[] {
     const root = isFirst ? "/sys/fs/cgroup/memory" : "/sys/fs/cgroup";
     const groups: MemoryGroup[] = [];
     for (let at = posix.normalize(path); ; at = posix.dirname(at)) {
-      groups.push({ version: isFirst ? 1 : 2, folder: posix.join(root, at) });
+      groups.push({ version: isFirst ? 1 : 2, folder: at === "/" ? root : root + at });
       if (at === "/") return groups;
     }
   });
