@@ -800,11 +800,19 @@ describe("padding of a batch", () => {
 
 describe("a rehearsal", () => {
   const optimiser = (method: "adamw" | "muon"): StepOptions => ({
-    ...{ method, learningRate: 0.01, beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.1 },
+    method,
+    learningRate: 0.01,
+    beta1: 0.9,
+    beta2: 0.99,
+    epsilon: 1e-8,
+    weightDecay: 0.1,
     clipNorm: 1,
   });
   const load = (method: "adamw" | "muon"): Workload => ({
-    ...{ prompts: 3, group: 5, promptTokens: 4, completionTokens: 20 },
+    prompts: 3,
+    group: 5,
+    promptTokens: 4,
+    completionTokens: 20,
     sampling: { temperature: 1 },
     training: { loss: policyGradient, passes: 2, optimiser: optimiser(method) },
   });
@@ -820,7 +828,10 @@ describe("a rehearsal", () => {
       [2, 7],
     ].map((ids) => Int32Array.from(ids));
     const completions = await engine.sample(prompts, {
-      ...{ group: 3, maxTokens: 6, temperature: 1, stop: [0] },
+      group: 3,
+      maxTokens: 6,
+      temperature: 1,
+      stop: [0],
       random: (prompt, sample) => randomStream(7, "rehearsed", prompt, sample),
     });
     const list = [0, 1].map((at) => ({

@@ -26,7 +26,7 @@ export interface MemoryPlan {
 }
 
 /** Added to what a program needs while it runs: the arena keeps blocks that fit nothing, kernels keep buffers (docs/log.md). */
-const ARENA_MARGIN = 1.3;
+const ARENA_MARGIN = 1.8;
 /** A program holds so much for each layer of the model beside its constants: kernels, names, the graph it was made from. */
 const LAYER_BYTES = { engine: 2e6, sampler: 0.8e6 } as const;
 /** A constant exists in the graph and in ONNX Runtime. */

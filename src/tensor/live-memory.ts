@@ -1,7 +1,7 @@
 // The memory that a graph needs while it runs, from its shapes alone: known before anything is compiled or allocated.
 
 import { topologicalOrder } from "./onnx.ts";
-import { sizeOf, type Tensor, type TensorType } from "./tensor.ts";
+import { sizeOf, type Node, type Tensor, type TensorType } from "./tensor.ts";
 
 export interface LiveMemory {
   /** Most bytes of intermediate values that exist at one time. */
@@ -18,12 +18,19 @@ const BYTES = { float32: 4, int32: 4, int64: 8, bool: 1 } as const;
 const bytesOf = ({ shape, dtype }: TensorType): number => sizeOf(shape) * BYTES[dtype];
 
 /**
- * Runs the graph in the order of its nodes, on sizes instead of values: an intermediate value exists from the node that makes it to
- * the last one that reads it. Inputs and outputs lie in memory of their owner and do not count. ONNX Runtime may take another order,
- * fuse nodes, or keep the values inside a node for a moment: the true peak differs by some percent (docs/log.md).
+ * Runs the graph on sizes instead of values: an intermediate value exists from the node that makes it to the last one that reads it.
+ * Inputs and outputs lie in memory of their owner and do not count. ONNX Runtime chooses its own order, so the larger of two is
+ * taken, from the first output on and from the last; and no result takes the place of an operand.
  */
 export function liveMemory(graph: Readonly<Record<string, Tensor>>): LiveMemory {
-  const order = topologicalOrder(Object.values(graph));
+  const outputs = Object.values(graph);
+  const orders = [outputs, outputs.toReversed()].map((list) =>
+    peakOf(graph, topologicalOrder(list)),
+  );
+  return { peak: Math.max(...orders.map(({ peak }) => peak)), constants: orders[0]!.constants };
+}
+
+function peakOf(graph: Readonly<Record<string, Tensor>>, order: readonly Node[]): LiveMemory {
   const owner = new Map<Tensor, Tensor>();
   const rootOf = (tensor: Tensor): Tensor => owner.get(tensor) ?? tensor;
   const kept = new Set<Tensor>();
@@ -38,20 +45,17 @@ export function liveMemory(graph: Readonly<Record<string, Tensor>>): LiveMemory 
   }
   for (const tensor of Object.values(graph)) kept.add(rootOf(tensor));
   let [live, peak] = [0, 0];
-  for (const { operator, inputs, outputs } of order) {
+  for (const { inputs, outputs } of order) {
     const made = outputs.filter((output) => !kept.has(output) && rootOf(output) === output);
     const created = made.reduce((total, output) => total + bytesOf(output), 0);
     let ended = 0;
-    let isReplaced = false;
     for (const input of new Set(inputs.map(rootOf))) {
       const left = readers.get(input)! - 1;
       readers.set(input, left);
       if (left > 0 || kept.has(input)) continue;
       ended += bytesOf(input);
-      // The result of an element-wise operator takes the place of an operand that nobody reads again.
-      isReplaced ||= operator.elementwise === true && bytesOf(input) === created;
     }
-    peak = Math.max(peak, live + (isReplaced ? 0 : created));
+    peak = Math.max(peak, live + created);
     live += created - ended;
     for (const output of made) if (!readers.has(output)) live -= bytesOf(output); // nobody reads it
   }
