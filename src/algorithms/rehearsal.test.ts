@@ -93,7 +93,7 @@ describe("planRehearsal", () => {
     expect(refusal).toBeInstanceOf(RunError);
     const { message } = refusal as RunError;
     expect(message).toMatch(
-      /^rehearsal: expected a run that needs at most 5\.0 GB of memory, what this process can have, got \d\.\d GB \(part 1 4\.0 GB, part 0 1\.5 GB, /,
+      /^rehearsal: expected a run that needs at most 5\.0 GB of memory, what this process can have, got \d\.\d GB: part 1 4\.0 GB, part 0 1\.5 GB, /,
     );
     expect(message).toMatch(
       /a smaller part 1; a smaller part 0; rehearsal=false starts it all the same\)$/,

@@ -50,7 +50,7 @@ interface MemoryPlan {
 
 export interface Rehearsal {
   /** Measures, tells and records; the engine has its weights by now, and no step behind it. */
-  measure(): Promise<void>;
+  readonly measure: () => Promise<void>;
 }
 
 /** Computes what the run needs. Throws a RunError when that is more than the process can have. */
@@ -213,7 +213,7 @@ function showDuration(ms: number): string {
   return seconds < 3600 ? minutes.replace(/^0/, "") : `${Math.floor(seconds / 3600)}:${minutes}`;
 }
 
-export function showBytes(bytes: number): string {
+function showBytes(bytes: number): string {
   return bytes < 1e9 ? `${Math.ceil(bytes / 1e6)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
 }
 
@@ -228,7 +228,7 @@ function tooMuch({ parts, obtainable }: MemoryPlan, got: string, cause?: unknown
   return new RunError({
     where: "rehearsal",
     expected: `a run that needs at most ${showBytes(obtainable)} of memory, what this process can have`,
-    got: broken === "" ? got : `${got} (${broken})`,
+    got: broken === "" ? got : `${got}: ${broken}`,
     hint: [...remedies, "rehearsal=false starts it all the same"].join("; "),
     cause,
   });

@@ -892,6 +892,9 @@ describe("a rehearsal", () => {
     const [short, long] = [bytes(16), bytes(256)];
     expect(long["caches of the sampler"]).toBeGreaterThan(8 * short["caches of the sampler"]!);
     expect(long["activations"]).toBeGreaterThan(4 * short["activations"]!);
+    // Computed without its graph, whose masks alone would take gigabytes.
+    const endless = bytes(30_000);
+    expect(endless["activations"]).toBeGreaterThan(100 ** 2 * long["activations"]! * 0.1);
     expect(long["reference policy"]).toBe(short["reference policy"]);
     const floats = engine.trainedCount;
     expect(long["weights, gradient and moments"]).toBeGreaterThanOrEqual(16 * floats);

@@ -4,7 +4,7 @@ import type { LossSpec, MemoryPart, Workload } from "../core/engine.ts";
 import type { DecoderConfig } from "../models/decoder.ts";
 import type { PackShape } from "../models/packing.ts";
 import type { ParameterSpec } from "../nn/parameters.ts";
-import { liveMemory, sizeOf, type Tensor } from "../tensor/index.ts";
+import { liveMemory, sizeOf, type LiveMemory, type Tensor } from "../tensor/index.ts";
 import { usedArrays, type LossArray } from "./loss-inputs.ts";
 import { microBatches } from "./micro-batch.ts";
 import { MOST_PROGRAMS } from "./program-cache.ts";
@@ -45,12 +45,34 @@ function trainingNeed(load: Workload, plan: MemoryPlan): { work: number; constan
     shapes.set(JSON.stringify(shape), { shape, arrays });
   }
   const needs = [...shapes.values()].map(({ shape, arrays }) =>
-    liveMemory(plan.trainingGraph(shape, loss, arrays)),
+    maskFloats(shape, plan.config) > LARGEST_MASK
+      ? roughMemory(shape, plan.config)
+      : liveMemory(plan.trainingGraph(shape, loss, arrays)),
   );
   return {
     work: Math.max(...needs.map(({ peak }) => peak)),
     constants: Math.max(...needs.map(({ constants }) => constants)),
   };
+}
+
+/** The masks that a graph holds for its rows and for its prompts. */
+const maskFloats = (
+  { promptTime, rowTime }: PackShape,
+  { heads, kvHeads }: DecoderConfig,
+): number => (heads / kvHeads) * (promptTime ** 2 + rowTime ** 2);
+
+/** Above it a graph takes seconds to build, because its masks are written out. */
+const LARGEST_MASK = 1 << 23;
+
+/** About what `liveMemory` finds, without the graph: the weights of attention of all layers, and every token's activations. */
+function roughMemory(shape: PackShape, config: DecoderConfig): LiveMemory {
+  const { groups, rows, promptTime, rowTime, promptTokens, rowTokens } = shape;
+  const { layers, heads, headSize, width, hiddenWidth, vocabularySize } = config;
+  const attended = groups * heads * (promptTime ** 2 + rows * rowTime * (promptTime + rowTime));
+  const inner = layers * (6 * width + 6 * heads * headSize + 5 * hiddenWidth);
+  const floats =
+    (layers + 4) * attended + (promptTokens + rowTokens) * inner + 5 * rowTokens * vocabularySize;
+  return { peak: 4 * floats, constants: 4 * maskFloats(shape, config) };
 }
 
 /** Orders the pieces of a batch by what they need. */
