@@ -48,6 +48,8 @@ export interface PostTrainContext<Item, Config> {
   readonly weights: RewardWeights;
   /** Gives a new run its weights; not called on a resume. */
   readonly initialise: () => Promise<void>;
+  /** Looks ahead once a new run has its weights; changes nothing of them. */
+  readonly rehearse?: (() => Promise<void>) | undefined;
   /** Sees every evaluation with its outputs, for results in a published format. */
   readonly onEvaluation?:
     | ((stage: StageName, step: number, judged: JudgedItems<Item>) => void)
@@ -110,6 +112,7 @@ export async function postTrain<Item, Config>(
 
   if (position === null) {
     await context.initialise();
+    await context.rehearse?.();
     await measure("untrained", 0, true);
   }
 
