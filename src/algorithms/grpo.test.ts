@@ -14,12 +14,15 @@ import {
 import { DataError, EngineError, RunError } from "../core/errors.ts";
 import { silentProgress } from "../core/progress.ts";
 import { randomStream } from "../core/random.ts";
+import { policySettings } from "../core/loss-spec.ts";
 import type { Output, Scores } from "../core/task.ts";
+import { wholeWindow } from "../losses/weights.ts";
 import type { ItemSource } from "../rollout/item-sources.ts";
 import { trainItem } from "../rollout/items.ts";
 import { Interrupted } from "../run/interrupted.ts";
 import { readMetrics, readSamples, RunDirectory } from "../run/run-directory.ts";
-import { grpo, grpoSettings } from "./grpo.ts";
+import { grpo } from "./grpo.ts";
+import { grpoSettings } from "./grpo-settings.ts";
 
 let root: string;
 let run: RunDirectory;
@@ -117,7 +120,7 @@ describe("a GRPO step", () => {
         ...alternating,
         logProb: (index, policy) => (policy === "reference" ? -1 - index / 10 : -0.5),
       },
-      settings: { temperature: 0.9, topK: 7, klBeta: 0.1 },
+      settings: { temperature: 0.9, topK: 7, loss: { kl: { type: "loss", weight: 0.1 } } },
     });
     expect(engine.calls.map(({ verb }) => verb)).toEqual([
       "sample",
@@ -135,11 +138,13 @@ describe("a GRPO step", () => {
     const [accumulated] = engine.of("accumulate");
     expect(accumulated!.loss).toEqual({
       type: "policy-gradient",
-      aggregation: "sequence-mean",
-      clip: null, // one optimiser step a rollout: the ratio is 1
-      klBeta: 0.1,
       temperature: 0.9,
+      ...policySettings.parse({ kl: { type: "loss", weight: 0.1 } }),
     });
+    const masks = accumulated!.batch.map(({ tokens, promptLength }) =>
+      new Float32Array(tokens.length - promptLength).fill(1),
+    );
+    expect(accumulated!.window).toEqual({ ...wholeWindow(masks), maxTokens: 9 });
     const { batch } = accumulated!;
     expect(batch.length).toBe(8);
     const deviation = Math.sqrt((4 * 0.25) / 3) + 1e-4;
@@ -181,10 +186,11 @@ describe("a GRPO step", () => {
     });
   });
 
-  it("clips against the log-probabilities of its first pass when it makes several", async () => {
+  it("clips against the log-probabilities of the policy that sampled when it makes several", async () => {
     const engine = await train({
       script: {
         ...alternating,
+        logProb: (index) => -0.5 - index,
         accumulate: (call, batch) => ({
           loss: call,
           logProbs: batch.map(({ tokens, promptLength }, index) =>
@@ -193,39 +199,48 @@ describe("a GRPO step", () => {
         }),
       },
       settings: {
+        steps: 3,
         iterations: 3,
-        klBeta: 0,
-        clip: { low: 0.1, high: 0.3 },
-        aggregation: "token-mean",
+        loss: { surrogate: { type: "clip", low: 0.1, high: 0.3 } },
       },
     });
     const calls = engine.of("accumulate");
     expect(calls.length).toBe(3);
     expect(engine.of("step").length).toBe(3);
-    expect(engine.of("logProbs")).toEqual([]);
+    expect(engine.of("sample").length).toBe(1);
+    expect(engine.of("logProbs").map(({ options }) => options)).toEqual([
+      { policy: "current", temperature: 1 },
+    ]);
     for (const { loss } of calls) {
-      expect(loss).toMatchObject({
-        clip: { low: 0.1, high: 0.3 },
-        klBeta: 0,
-        aggregation: "token-mean",
-      });
+      expect(loss).toMatchObject({ surrogate: { type: "clip", low: 0.1, high: 0.3 } });
     }
-    expect(calls[0]!.batch.every(({ old }) => old === undefined)).toBe(true);
-    for (const { batch } of calls.slice(1)) {
+    for (const { batch } of calls) {
       batch.forEach(({ old, tokens, promptLength }, index) =>
         expect(old).toEqual(new Float32Array(tokens.length - promptLength).fill(-0.5 - index)),
       );
       expect(batch.every(({ reference }) => reference === undefined)).toBe(true);
     }
-    // Ratio exp(-1): below the range everywhere, and a stop only for the half with A < 0.
-    const [metrics] = readMetrics(run.path);
+    // Ratio exp(-1) at the third step: below the range everywhere, and a stop only for the half with A < 0.
+    const [first, second, third] = readMetrics(run.path);
     const lengths = calls[0]!.batch.map(({ tokens, promptLength }) => tokens.length - promptLength);
     const all = lengths.reduce((total, length) => total + length, 0);
     const wrong = lengths
       .filter((_, index) => index % 2 === 1)
       .reduce((total, length) => total + length, 0);
-    expect(metrics!["clip/low"]).toBeCloseTo(wrong / all, 12);
-    expect(metrics).toMatchObject({ "clip/high": 0, loss: 1 });
+    expect(third!["clip/low"]).toBeCloseTo(wrong / all, 12);
+    expect(third).toMatchObject({ step: 3, "clip/high": 0, loss: 3 });
+    expect(first).toMatchObject({
+      step: 1,
+      "clip/low": 0,
+      "ratio/min": 1,
+      "ratio/max": 1,
+      loss: 1,
+    });
+    // What the generation batch has to say stands in the record of its first step alone.
+    for (const name of ["reward/mean", "completion/length", "groups/withoutSpread"]) {
+      expect(first).toHaveProperty([name]);
+      for (const record of [second, third]) expect(record).not.toHaveProperty([name]);
+    }
   });
 
   it("stores what a viewer needs to show the sample", async () => {
@@ -271,7 +286,20 @@ describe("a GRPO step", () => {
       "reward/mean": 1,
       "reward/std": 0,
     });
+    expect(readSamples(run.path, "grpo").every(({ advantage }) => advantage === 0)).toBe(true);
+    // Neither momentum nor weight decay moves the weights when there is nothing to learn.
+    expect([engine.of("accumulate"), engine.of("step")]).toEqual([[], []]);
+    expect(readMetrics(run.path)[0]).toMatchObject({ loss: 0, "update/skipped": 1 });
+  });
+
+  it.each([
+    ["a KL term", { kl: { type: "loss", weight: 0.1 } }],
+    ["an entropy bonus", { entropy: { weight: 0.1 } }],
+  ])("without any spread is taken all the same with %s", async (_name, loss) => {
+    const engine = await train({ script: { answer: solve }, settings: { loss } });
     expect(engine.of("accumulate")[0]!.batch.every(({ advantage }) => advantage === 0)).toBe(true);
+    expect(engine.of("step").length).toBe(1);
+    expect(readMetrics(run.path)[0]).not.toHaveProperty(["update/skipped"]);
   });
 });
 
@@ -301,7 +329,10 @@ describe("a reward", () => {
 
   it("of a step may abstain altogether", async () => {
     const engine = await train({ score: abstaining, script: { answer: () => "777" } });
-    expect(engine.of("accumulate")[0]!.batch.every(({ advantage }) => advantage === 0)).toBe(true);
+    expect([engine.of("accumulate"), engine.of("step")]).toEqual([[], []]);
+    expect(readSamples(run.path, "grpo")).toHaveLength(8);
+    for (const record of readSamples(run.path, "grpo"))
+      expect(record).toMatchObject({ advantage: 0, reward: null });
     expect(readMetrics(run.path)[0]).toMatchObject({
       "reward/mean": Number.NaN,
       "groups/withoutSpread": 1,
