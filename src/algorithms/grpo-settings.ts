@@ -103,8 +103,11 @@ export const grpoSettings = z
         "the sampler's log-probabilities are those of the whole distribution, so p / p_sampler is wrong for tokens of a truncated one";
       refuse([cut], `null with loss.sampler.type=${loss.sampler.type} (${why})`, value[cut]);
     }
-    if (usesSampler && logits === "plain" && temperature !== 1) {
-      const message = `tempered with loss.sampler.type=${loss.sampler.type}: sampler and loss must speak of one distribution`;
+    const compares = usesSampler
+      ? `loss.sampler.type=${loss.sampler.type}`
+      : loss.offPolicyMask && "loss.offPolicyMask";
+    if (compares !== null && logits === "plain" && temperature !== 1) {
+      const message = `tempered with ${compares}: sampler and loss must speak of one distribution`;
       refuse(["logits"], message, logits);
     }
     const batches = minibatches * value.accumulation;

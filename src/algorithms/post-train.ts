@@ -15,6 +15,7 @@ import type { RewardWeights } from "./generation.ts";
 import { grpo } from "./grpo.ts";
 import { grpoSettings, needsReference } from "./grpo-settings.ts";
 import { sft, sftSettings } from "./sft.ts";
+import { readBuffer } from "./training-buffer.ts";
 
 export const evaluateSettings = z.object({
   count: z.int().min(1).default(500).describe("held-out items"),
@@ -151,6 +152,7 @@ async function loadNewest<Item, Config>({
   for (const position of run.positions()) {
     try {
       await engine.load(position.directory);
+      if (position.state["inBuffer"] === true) readBuffer(position.directory);
     } catch (error) {
       if (!(error instanceof DataError)) throw error;
       damaged.push(position.name);
