@@ -115,6 +115,14 @@ export const grpoSettings = z
       const message = `at most ${prompts * group} batches (minibatches x accumulation) of ${prompts} x ${group} completions`;
       refuse(["minibatches"], message, minibatches);
     }
+    const unused =
+      "with advantages.type=gdpo: it is taken off the sum of the scores, which that rule does not use";
+    if (value.advantages.type === "gdpo" && value.overlong.penalty !== null) {
+      refuse(["overlong", "penalty"], `null ${unused}`, value.overlong.penalty);
+    }
+    if (value.advantages.type === "gdpo" && loss.kl.type === "reward" && loss.kl.weight !== 0) {
+      refuse(["loss", "kl", "weight"], `0 ${unused}`, loss.kl.weight);
+    }
     const buffer = value.overlong.penalty?.buffer ?? 0;
     if (buffer > value.maxTokens) {
       refuse(["overlong", "penalty", "buffer"], `at most maxTokens ${value.maxTokens}`, buffer);
