@@ -113,9 +113,31 @@ describe("a run that is resumed ends as one that was never stopped", () => {
     await expectSame("all", { grpo }, ["sample", "logProbs", "accumulate", "step"]);
   });
 
-  it("with checkpoints of its own inside the buffer", async () => {
+  it("from checkpoints of its own inside the buffer, when it died at any moment after them", async () => {
     const grpo = { steps: 7, minibatches: 2, iterations: 2, accumulation: 2 };
-    await expectSame("checkpoints", { grpo, checkpointEvery: 3 });
+    const plan: Plan = { grpo, checkpointEvery: 3 };
+    const whole = await wholeRun("died", plan);
+    for (let at = 2; at <= whole.verbs.length; at += 2) {
+      const path = join(root, "died", `at ${at}`);
+      let calls = 0;
+      const after = (): void => {
+        if (++calls === at) throw new Error("the power went");
+      };
+      const dying = trainLocally({ ...plan, engine: first, path, after });
+      await expect(dying).rejects.toThrow("the power went");
+      const verbs: EngineVerb[] = [];
+      const { ended } = await trainLocally({
+        ...plan,
+        engine: second,
+        path,
+        after: (verb) => void verbs.push(verb),
+      });
+      expect(ended).toBe(true);
+      expect(remains(path, second), `died after call ${at}`).toEqual(whole.remains);
+      const stepsBefore = whole.verbs.slice(0, at - 1).filter((verb) => verb === "step").length;
+      const kept = stepsBefore - (stepsBefore % 3);
+      expect(verbs.filter((verb) => verb === "step").length).toBe(7 - kept);
+    }
   });
 });
 
@@ -148,7 +170,10 @@ describe("the same holds in the buffer with", () => {
     ],
     [
       "groups that are dropped",
-      { grpo: { withoutSpread: { type: "drop" }, group: 3, prompts: 4 }, weights: { correct: 1 } },
+      {
+        grpo: { steps: 8, withoutSpread: { type: "drop" }, group: 3, prompts: 4 },
+        weights: { correct: 1 },
+      },
     ],
     [
       "greedy baselines",
@@ -164,7 +189,7 @@ describe("the same holds in the buffer with", () => {
     ],
     [
       "masked and penalised overlong completions",
-      { grpo: { steps: 6, overlong: { mask: true, penalty: { buffer: 3 } } } },
+      { grpo: { steps: 6, maxTokens: 9, overlong: { mask: true, penalty: { buffer: 3 } } } },
     ],
     ["Muon", { grpo: { optimiser: { learningRate: 0.02, method: "muon" } } }],
     [
