@@ -13,7 +13,7 @@ export type {
   StepOptions,
   StepResult,
 } from "./core/engine.ts";
-export type { LossSpec } from "./core/loss-spec.ts";
+export { supervisedLoss, type LossSpec } from "./core/loss-spec.ts";
 export type { Message } from "./core/messages.ts";
 export { silentProgress, type Progress } from "./core/progress.ts";
 export { randomStream, type Random } from "./core/random.ts";

@@ -650,7 +650,10 @@ function lossExtents(
     ...(loss.type !== "linear" && { weights: tokens }),
     ...Object.fromEntries(arrays.map((name) => [name, tokens])),
     ...(policy && readsEntropy(policy) && { entropyWeights: tokens }),
-    ...(policy && needsSequences(policy) && { membership: [groups * rows, rowTokens] }),
+    ...(policy &&
+      needsSequences(policy, arrays.includes("sampler")) && {
+        membership: [groups * rows, rowTokens],
+      }),
   };
 }
 
