@@ -26,6 +26,8 @@ export { mergeAdapter, readAdapter, writeAdapter, type Adapter } from "./models/
 export { readSafetensors, type NamedArray } from "./nn/safetensors.ts";
 export { testItems, trainItem } from "./rollout/items.ts";
 export { rollOut, type Environment } from "./rollout/single-turn.ts";
+export { readSampleGroups, sampleStages, type SampleGroup } from "./run/sample-groups.ts";
+export type { SampleRecord } from "./run/sample-record.ts";
 export { readEvaluations, readMetrics, readSamples, RunDirectory } from "./run/run-directory.ts";
 export { mazeTask } from "./tasks/maze/index.ts";
 export { configureRuntime } from "./tensor/index.ts";

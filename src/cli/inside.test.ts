@@ -11,7 +11,7 @@ import { grpo, grpoSettings } from "../algorithms/grpo.ts";
 import { silentProgress } from "../core/progress.ts";
 import { openParquet } from "../data/parquet.ts";
 import { trainItem } from "../rollout/items.ts";
-import { RunDirectory } from "../run/run-directory.ts";
+import { readMetrics, RunDirectory } from "../run/run-directory.ts";
 import type { System } from "../systems/system.ts";
 import { customScale } from "./custom-run.ts";
 import { main } from "./main.ts";
@@ -196,7 +196,7 @@ describe("alidade rescore", () => {
     expect(stdout).toContain("24 outputs were scored again; all scores are as stored.");
     // Right, wrong, right, short: 1.25, 0, 1.25, 0.25 become 2, 0, 2, 2.
     expect(stdout).toMatch(/mean reward +0\.6875 +1\.5\n/);
-    expect(stdout).toContain("the sign flips for 6 (25.0 %) samples");
+    expect(stdout).toContain("the sign flips for 6 samples (25.0 %)");
     const lines = readFileSync(out, "utf8").trim().split("\n");
     expect(lines.length).toBe(24);
     expect(JSON.parse(lines[3]!)).toMatchObject({
@@ -255,5 +255,20 @@ describe("alidade metrics", () => {
     for (const file of Object.values(written)) expect(existsSync(file as string)).toBe(true);
     expect(readFileSync(csv!, "utf8").split("\n").length).toBe(1 + 3 + 1);
     expect((await alidade("metrics", path, "--csv", csv!)).stderr).toContain("a new file");
+  });
+});
+
+describe("docs/looking-inside.md", () => {
+  it("explains every number of a GRPO step", () => {
+    const text = readFileSync(new URL("../../docs/looking-inside.md", import.meta.url), "utf8");
+    const rows = text.split("## What a GRPO step reports")[1]!.split("\n## ")[0]!;
+    const cells = [...rows.matchAll(/^\| ([^|]*) \|/gm)].map((match) => match[1]!);
+    const names = cells.flatMap((cell) => [...cell.matchAll(/`([^`]+)`/g)].map((one) => one[1]!));
+    const patterns = names.map((name) => new RegExp(`^${name.replaceAll(/<[^>]+>/g, "[^/]+")}$`));
+    const found = readMetrics(path).flatMap((record) => Object.keys(record));
+    const unexplained = new Set(
+      found.filter((name) => !patterns.some((pattern) => pattern.test(name))),
+    );
+    expect([...unexplained].filter((name) => name !== "step" && name !== "stage")).toEqual([]);
   });
 });
