@@ -98,7 +98,7 @@ describe("alidade samples", () => {
     const { code, stdout } = await alidade("samples", path);
     expect(code).toBe(0);
     expect(stdout).toContain("grpo: 24 samples in 6 groups, steps 1 to 3");
-    expect(stdout).toMatch(/right +12 +50\.0 %[^]*wrong sum +12 +50\.0 %/);
+    expect(stdout).toMatch(/right +12 +50\.0 % +1\.25 +\+0\.\d+[^]*wrong sum +12 +50\.0 %/);
     expect(stdout.match(/^ {2}\d\/\d\/0 /gm)?.length).toBe(6);
   });
 
