@@ -6,12 +6,12 @@
 
 import { pathToFileURL } from "node:url";
 import { ChatTokenizer, LocalEngine, randomStream, supervisedLoss, trainItem } from "alidade";
-import type { Example, StepOptions, Task } from "alidade";
+import type { Engine, Example, StepOptions, Task } from "alidade";
 import { resolveLoss, type PolicyChoice } from "alidade/losses";
 import { countLetters } from "./count-letters/task.ts";
 
 export interface LoopOptions<Item, Config> {
-  readonly engine: LocalEngine;
+  readonly engine: Engine;
   readonly tokenizer: ChatTokenizer;
   readonly task: Task<Item, Config>;
   readonly config: Config;

@@ -5,7 +5,8 @@ import type { AnyTask } from "../tasks/registry.ts";
 import type { SampleGroup } from "../run/sample-groups.ts";
 import type { SampleRecord } from "../run/sample-record.ts";
 import { groupAdvantages } from "./advantages.ts";
-import { RescoreSums, rescoreGroup, scoreAgain, storedScores, unexplained } from "./rescore.ts";
+import { RescoreSums } from "./rescore-sums.ts";
+import { rescoreGroup, scoreAgain, storedScores, unexplained } from "./rescore.ts";
 
 const task = sumTask as AnyTask;
 const config = { largest: 30 };

@@ -6,12 +6,11 @@ import {
   rescoreGroup,
   type RescoredGroup,
   type RescoredSample,
-  RescoreSums,
-  type RescoreSummary,
   scoreAgain,
   storedScores,
   unexplained,
 } from "../algorithms/rescore.ts";
+import { RescoreSums, type RescoreSummary } from "../algorithms/rescore-sums.ts";
 import { ConfigError } from "../core/errors.ts";
 import { resolveConfig } from "../algorithms/resolve-config.ts";
 import { jsonLine } from "../run/append-log.ts";
@@ -143,12 +142,13 @@ function movesText(summary: RescoreSummary): string {
     ["  groups without spread", percent(withoutSpread.before), percent(withoutSpread.after)],
     ["  samples without a reward", number(withoutReward.before), number(withoutReward.after)],
   ];
-  const share = (count: number): string => `${number(count)} (${percent(count / samples)})`;
+  const share = (count: number, what: string): string =>
+    `${number(count)} ${what} (${percent(count / samples)})`;
   const { correlation, flipped, gained, lost } = summary;
   return [
     formatTable([["", "BEFORE", "AFTER"], ...rows]),
-    `\nAdvantages: correlation ${correlation.toFixed(3)}; the sign flips for ${share(flipped)} samples,`,
-    `${share(gained)} gain an advantage, ${share(lost)} lose theirs.`,
+    `\nAdvantages: correlation ${correlation.toFixed(3)}; the sign flips for ${share(flipped, "samples")},`,
+    `${share(gained, "samples")} gain an advantage, ${share(lost, "lose theirs")}.`,
   ].join("\n");
 }
 
@@ -181,6 +181,14 @@ function unexplainedText({ rewards, advantages }: ReturnType<typeof unexplained>
   ];
 }
 
+function summaryJson({ movers, examples, ...numbers }: RescoreSummary): object {
+  return {
+    ...numbers,
+    examples: examples.map(({ record, ...one }) => ({ sample: sampleName(record), ...one })),
+    movers: movers.map(outLine),
+  };
+}
+
 function rescore(context: CommandContext, path: string, options: RescoreOptions): CommandResult {
   const changes = options.set ?? [];
   const { system, before, after } = findScoring(context, path, changes);
@@ -205,7 +213,6 @@ function rescore(context: CommandContext, path: string, options: RescoreOptions)
   if (options.out === undefined) for (const _ of rescored());
   else writeSamples(options.out, rescored());
   const { summary } = sums;
-  const { movers, examples, ...numbers } = summary;
   return {
     json: {
       run: path,
@@ -214,9 +221,7 @@ function rescore(context: CommandContext, path: string, options: RescoreOptions)
       weights: { before: before.weights, after: after.weights },
       scored: isStored ? "stored" : "again",
       unexplained: odd,
-      ...numbers,
-      examples: examples.map(({ record, ...one }) => ({ sample: sampleName(record), ...one })),
-      movers: movers.map(outLine),
+      ...summaryJson(summary),
     },
     text: [
       `${path}, ${stage}: ${number(summary.samples)} samples in ${number(summary.groups)} groups`,

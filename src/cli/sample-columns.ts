@@ -48,7 +48,7 @@ export const sampleColumns: readonly Column[] = [
   column("reward", "DOUBLE", ({ reward }) => reward),
   column("advantage", "DOUBLE", ({ advantage }) => advantage),
   column("stopReason", "STRING", ({ stopReason }) => stopReason),
-  column("errorClass", "STRING", classOf),
+  column("class", "STRING", classOf),
   column("level", "STRING", ({ level }) => level),
   column("surprise", "DOUBLE", (record) => surpriseOf(record)?.mean),
   column("mismatch", "DOUBLE", mismatchOf),

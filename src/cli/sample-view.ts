@@ -9,10 +9,10 @@ export function sampleName({ step, prompt, sample }: SampleRecord): string {
   return `${step}/${prompt}/${sample}`;
 }
 
-/** −0.0000001 as 0: a sign would say more than the number. */
+/** A number with its sign; the last bits that a sum of advantages leaves are zero. */
 export const signed = (value: number): string => {
-  const text = formatNumber(value);
-  return value > 0 ? `+${text}` : text;
+  if (Math.abs(value) < 1e-9) return "0";
+  return value > 0 ? `+${formatNumber(value)}` : formatNumber(value);
 };
 
 const rewardText = (reward: number | null): string =>

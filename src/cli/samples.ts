@@ -223,7 +223,7 @@ async function samples(
       run: path,
       stage,
       ...summary,
-      ...Object.fromEntries(shown),
+      shown: Object.fromEntries(shown),
       ...(rows !== undefined && { parquet: options.parquet }),
     },
     text: [answerText(path, stage, answer, view), ...written].join("\n\n"),
