@@ -8,12 +8,12 @@ export type {
   Engine,
   Example,
   LogProbOptions,
-  LossSpec,
   SampleOptions,
   Sequence,
   StepOptions,
   StepResult,
 } from "./core/engine.ts";
+export type { LossSpec } from "./core/loss-spec.ts";
 export type { Message } from "./core/messages.ts";
 export { silentProgress, type Progress } from "./core/progress.ts";
 export { randomStream, type Random } from "./core/random.ts";

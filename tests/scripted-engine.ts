@@ -9,13 +9,13 @@ import type {
   Engine,
   Example,
   LogProbOptions,
-  LossSpec,
   SampleOptions,
   Sequence,
   StepOptions,
   StepResult,
   TokenIds,
 } from "../src/core/engine.ts";
+import type { LossSpec } from "../src/core/loss-spec.ts";
 import { DataError } from "../src/core/errors.ts";
 import type { StopReason } from "../src/core/task.ts";
 import { defineTask } from "../src/core/task.ts";

@@ -8,7 +8,8 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { groupAdvantages } from "../../src/algorithms/advantages.ts";
 import { benchmarkModel } from "../../src/cli/benchmarks.ts";
-import type { LossSpec, TokenIds } from "../../src/core/engine.ts";
+import type { TokenIds } from "../../src/core/engine.ts";
+import { policySettings, supervisedLoss, type LossSpec } from "../../src/core/loss-spec.ts";
 import { randomStream } from "../../src/core/random.ts";
 import { mean } from "../../src/core/statistics.ts";
 import { LocalEngine } from "../../src/engine/local-engine.ts";
@@ -71,10 +72,7 @@ async function train(engine: LocalEngine, job: TrainJob): Promise<Measured> {
   const losses: number[] = [];
   const gradientNorms: number[] = [];
   const timesMs = await timed(job, async () => {
-    const { loss } = await engine.accumulate(batch, {
-      type: "cross-entropy",
-      aggregation: "token-mean",
-    });
+    const { loss } = await engine.accumulate(batch, supervisedLoss);
     const { gradientNorm } = await engine.step(job.optimiser);
     losses.push(loss);
     gradientNorms.push(gradientNorm);
@@ -117,10 +115,11 @@ async function grpo(engine: LocalEngine, job: GrpoJob): Promise<Measured> {
   const pool = prompts();
   const loss: LossSpec = {
     type: "policy-gradient",
-    aggregation: "sequence-mean",
-    clip: null, // one optimiser step a rollout: the ratio is 1
-    klBeta: 0, // TRL's default
     temperature: 1,
+    ...policySettings.parse({
+      surrogate: { type: "unclipped" }, // one optimiser step a rollout: the ratio is 1
+      aggregation: { type: "sequence-mean" },
+    }),
   };
   const evidence: Evidence[] = [];
   let step = 0;

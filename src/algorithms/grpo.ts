@@ -8,7 +8,8 @@
 // step a rollout by default, so that ρ = 1 and nothing is clipped (DeepSeek-R1, TRL).
 
 import { z } from "zod";
-import type { AccumulateResult, Example, LossSpec } from "../core/engine.ts";
+import type { AccumulateResult, Example } from "../core/engine.ts";
+import { policySettings, type LossSpec } from "../core/loss-spec.ts";
 import { RunError } from "../core/errors.ts";
 import { randomStream } from "../core/random.ts";
 import { weighScores } from "../rollout/items.ts";
@@ -135,10 +136,15 @@ export async function grpo<Item, Config>(
   const { steps, prompts, group, klBeta, temperature } = settings;
   const loss: LossSpec = {
     type: "policy-gradient",
-    aggregation: settings.aggregation,
-    clip: settings.iterations === 1 ? null : settings.clip,
-    klBeta,
     temperature,
+    ...policySettings.parse({
+      surrogate:
+        settings.iterations === 1 || settings.clip === null
+          ? { type: "unclipped" }
+          : { type: "clip", ...settings.clip },
+      kl: klBeta > 0 ? { type: "loss", weight: klBeta } : { type: "none" },
+      aggregation: { type: settings.aggregation },
+    }),
   };
   if (context.done >= steps) return;
   progress.begin("GRPO", steps);

@@ -6,6 +6,7 @@
 
 import { z } from "zod";
 import type { Example } from "../core/engine.ts";
+import { supervisedLoss } from "../core/loss-spec.ts";
 import { randomStream } from "../core/random.ts";
 import type { Environment } from "../rollout/single-turn.ts";
 import { now } from "../run/run-directory.ts";
@@ -56,10 +57,7 @@ export async function sft<Item, Config>(
   for (let step = context.done + 1; step <= steps; step++) {
     const batch = await itemsOrCheckpoint(context, "sft", step, next);
     const startMs = now();
-    const accumulating = engine.accumulate(batch, {
-      type: "cross-entropy",
-      aggregation: "token-mean",
-    });
+    const accumulating = engine.accumulate(batch, supervisedLoss);
     if (step < steps) next = makeBatch(step + 1); // prepared while the engine works
     next.catch(() => undefined); // a bad row counts when its step comes
     const result = await accumulating;

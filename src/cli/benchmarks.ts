@@ -2,6 +2,7 @@
 // another machine; the best of many repetitions is taken for both, since noise only ever slows down.
 
 import type { StepOptions } from "../core/engine.ts";
+import { supervisedLoss } from "../core/loss-spec.ts";
 import { randomStream, type Random } from "../core/random.ts";
 import { quantile } from "../core/statistics.ts";
 import { LocalEngine } from "../engine/local-engine.ts";
@@ -130,7 +131,7 @@ async function trainingStep(width: number, rows: number, time: number): Promise<
       promptLength: 1,
     }));
     const work = async (): Promise<void> => {
-      await engine.accumulate(batch, { type: "cross-entropy", aggregation: "token-mean" });
+      await engine.accumulate(batch, supervisedLoss);
       await engine.step(step);
     };
     const tokens = rows * time;

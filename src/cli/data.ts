@@ -170,7 +170,7 @@ export function registerData(
     const task = findTask(name, context.tasks);
     const flags = settings.filter(({ path }) => typeof options[path] === "string");
     const overrides = flags.map(({ path }) => `${path}=${String(options[path])}`);
-    const config = resolveSettings(task.config, {}, [...overrides, ...(options.set ?? [])]);
+    const config = resolveSettings(task.config, [], [...overrides, ...(options.set ?? [])]);
     const { write } = options;
     printResult(
       context,

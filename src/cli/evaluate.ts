@@ -72,7 +72,7 @@ async function evaluate(
     throw unknownName("evaluate", `task of ${system.name}`, task, [system.task.name]);
   }
   const { count, seed } = options;
-  const config = resolveSettings(system.settings, settings, options.set ?? []);
+  const config = resolveSettings(system.settings, [settings], options.set ?? []);
   const progress = new TerminalProgress(context.stderr, now);
   try {
     const result = await system.evaluate({ config, seed, modelDirectory, count, progress });

@@ -21,7 +21,7 @@ async function resume(context: CommandContext, path: string): Promise<CommandRes
   refuseCustomRun(record, path, hint);
   const system = findSystem(record.system, context.systems);
   const settings = record.config as Readonly<Record<string, unknown>>;
-  const config = resolveSettings(system.settings, settings, []);
+  const config = resolveSettings(system.settings, [settings], []);
   const position = run.resume();
   const from =
     position === null

@@ -62,7 +62,7 @@ export async function trainTask<Item, TaskConfig>(
   const schema = recipeSettings(recipe) as z.ZodType<
     RecipeConfig<TaskConfig, Record<string, number>>
   >;
-  const config = withAbsolutePaths(resolveSettings(schema, { ...settings, reward }, []));
+  const config = withAbsolutePaths(resolveSettings(schema, [{ ...settings, reward }], []));
   if (Object.values(reward).every((weight) => weight === 0)) {
     const hint = `scores: ${Object.keys(task.scores).join(", ")}`;
     throw new ConfigError({

@@ -55,7 +55,7 @@ async function train(
   const system = findSystem(name, context.systems);
   const { settings } = findScale(system, scale);
   const overrides = overridesOf(options);
-  const resolved = resolveSettings(system.settings, settings, overrides);
+  const resolved = resolveSettings(system.settings, [settings], overrides);
   const config = (await system.prepare?.(resolved)) ?? resolved;
   const path = options.out ?? defaultPath(name, scale);
   const run = RunDirectory.create(path, { system: name, scale, config, seed, overrides });

@@ -1,6 +1,7 @@
 // The engine: whoever holds the weights. Local (ONNX Runtime) or remote, one interface.
 // It speaks token ids; text belongs to text/, rewards to the algorithms.
 
+import type { LossSpec } from "./loss-spec.ts";
 import type { Random } from "./random.ts";
 import type { StopReason } from "./task.ts";
 
@@ -42,32 +43,46 @@ export interface Sequence {
 
 /** A sequence with what a loss needs to know about its completion tokens. Arrays are `[completion time]`. */
 export interface Example extends Sequence {
-  /** 1 where a token counts; absent: everywhere. */
+  /** 1 where a token counts, 0 where not (cross-entropy: any weight); absent: everywhere 1. */
   readonly mask?: Float32Array;
-  /** One number a completion (policy losses). */
-  readonly advantage?: number;
+  /** Of the completion, or of each of its tokens (policy losses). */
+  readonly advantage?: number | Float32Array;
   /** Log-probabilities when the batch was made; absent: this is the first pass (ratio 1). */
   readonly old?: Float32Array;
   /** Log-probabilities under the reference policy (for a KL term). */
   readonly reference?: Float32Array;
+  /** Log-probabilities as the sampler reported them, NaN where it could not. */
+  readonly sampler?: Float32Array;
+  /** dL/dlog p (linear losses). */
+  readonly slope?: Float32Array;
 }
 
-/** How per-token losses become one number; normalised over the whole batch of one `accumulate` call. */
-export type Aggregation = "sequence-mean" | "token-mean";
+interface TokenCounts {
+  /** Tokens that the masks count. */
+  readonly loss: number;
+  /** All tokens of the completions. */
+  readonly completion: number;
+}
 
-/** A loss is data, so that it can be written into a run's config and sent over a wire. */
-export type LossSpec =
-  | { readonly type: "cross-entropy"; readonly aggregation: Aggregation }
-  | {
-      readonly type: "policy-gradient";
-      readonly aggregation: Aggregation;
-      /** PPO clip of the ratio to [1 - low, 1 + high]; null: no clip. */
-      readonly clip: { readonly low: number; readonly high: number } | null;
-      /** Weight of the k3 estimate of KL(policy || reference); 0: no reference needed. */
-      readonly klBeta: number;
-      /** Temperature that divides the logits before the log-softmax. */
-      readonly temperature: number;
-    };
+/**
+ * What the batches have in common that are accumulated for one optimiser step (a window), and the samples they were taken from
+ * (a generation batch). With it the weight of a token does not depend on how a window is cut into batches.
+ */
+export interface LossWindow {
+  /** Batches of the window (TRL: gradient accumulation steps). */
+  readonly batches: number;
+  /** Sequences of the window. */
+  readonly sequences: number;
+  /** Those of them with at least one loss token. */
+  readonly filled: number;
+  /** Tokens of the window, and of the whole generation batch, per process. */
+  readonly step: TokenCounts;
+  readonly generation: TokenCounts;
+  /** Share of the window in the generation batch (TRL: GA / steps_per_generation). */
+  readonly share: number;
+  /** Most tokens that a completion may have. */
+  readonly maxTokens: number;
+}
 
 export interface AccumulateResult {
   readonly loss: number;
@@ -111,15 +126,22 @@ export interface Engine {
   sample(prompts: readonly TokenIds[], options: SampleOptions): Promise<Completion[][]>;
   /** Log-probabilities of completion tokens `[sequence][completion time]`, nats. */
   logProbs(sequences: readonly Sequence[], options: LogProbOptions): Promise<Float32Array[]>;
-  /** Forward and backward; adds to the gradient. The engine cuts the batch into micro-batches; that never changes the sum. */
-  accumulate(batch: readonly Example[], loss: LossSpec): Promise<AccumulateResult>;
+  /**
+   * Forward and backward; adds to the gradient. The engine cuts the batch into micro-batches; that never changes the sum. A
+   * batch that is one of several for an optimiser step needs their window.
+   */
+  accumulate(
+    batch: readonly Example[],
+    loss: LossSpec,
+    window?: LossWindow,
+  ): Promise<AccumulateResult>;
   /** Optimiser step with the accumulated gradient, which is then cleared. */
   step(options: StepOptions): Promise<StepResult>;
   /** Forgets the optimiser's moments and any accumulated gradient: a new stage begins. */
   resetOptimiser(): Promise<void>;
   /** Makes the current weights the reference policy. */
   freezeReference(): Promise<void>;
-  /** Writes weights, optimiser state and reference policy into an existing empty folder. */
+  /** Writes weights, optimiser state, accumulated gradient and reference policy into an existing empty folder. */
   save(directory: string): Promise<void>;
   /** Writes the weights alone, in the Hugging Face layout, into an existing folder. */
   saveModel(directory: string): Promise<void>;

@@ -30,7 +30,7 @@ const schema = z.strictObject({
     .describe("objective"),
 });
 
-const resolve = (overrides: string[], scale = {}) => resolveSettings(schema, scale, overrides);
+const resolve = (overrides: string[], scale = {}) => resolveSettings(schema, [scale], overrides);
 
 describe("resolveSettings", () => {
   it("fills defaults, also of nested objects", () => {

@@ -152,17 +152,18 @@ function readValue(node: SchemaNode, text: string): unknown {
 
 /**
  * The config of a run.
- * @param scaleSettings What the scale changes: nested and partial.
+ * @param layers What changes the defaults (a profile, a scale): nested and partial, the later ones on top.
  * @param overrides What the user changes: `path=value`, where the value is JSON or plain text.
  * @throws ConfigError for an unknown setting (names the nearest) or a value of the wrong type or range.
  */
 export function resolveSettings<Config>(
   schema: z.ZodType<Config>,
-  scaleSettings: Readonly<Record<string, unknown>>,
+  layers: readonly object[],
   overrides: readonly string[],
 ): Config {
   const resolver = new Resolver(schema);
-  let value = resolver.merge(resolver.defaults(), scaleSettings);
+  let value = resolver.defaults();
+  for (const layer of layers) value = resolver.merge(value, layer);
   for (const text of overrides) value = resolver.override(value, text);
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;

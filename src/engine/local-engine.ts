@@ -10,7 +10,7 @@ import type {
   Engine,
   Example,
   LogProbOptions,
-  LossSpec,
+  LossWindow,
   SampleOptions,
   Sequence,
   StepOptions,
@@ -19,8 +19,15 @@ import type {
 } from "../core/engine.ts";
 import { DataError, EngineError } from "../core/errors.ts";
 import type { Random } from "../core/random.ts";
-import { completionLength, tokenWeights } from "../losses/weights.ts";
-import { tokenDistribution, tokenLoss, type TokenDistribution } from "../losses/token-loss.ts";
+import type { LossSpec } from "../core/loss-spec.ts";
+import { needsSequences, readsEntropy } from "../losses/policy-loss.ts";
+import {
+  batchLoss,
+  tokenDistribution,
+  type LossInputs,
+  type TokenDistribution,
+} from "../losses/token-loss.ts";
+import { completionLength } from "../losses/weights.ts";
 import {
   adapterName,
   decoderHidden,
@@ -50,15 +57,19 @@ import {
   gradients,
   input,
   matmul,
-  mul,
   sizeOf,
-  sum,
   type Binding,
   type Program,
   type Tensor,
   type TensorData,
 } from "../tensor/index.ts";
-import { fillLossInputs, readSpans, usedArrays, type LossArray } from "./loss-inputs.ts";
+import {
+  batchWeights,
+  fillLossInputs,
+  readSpans,
+  usedArrays,
+  type LossArray,
+} from "./loss-inputs.ts";
 import { microBatches, type MicroBatch } from "./micro-batch.ts";
 import { ProgramCache } from "./program-cache.ts";
 import { Sampler } from "./sampler.ts";
@@ -83,6 +94,8 @@ type Policy = "current" | "reference";
 const positionSchema = z.object({
   steps: z.int().nonnegative(),
   reference: z.boolean(),
+  /** Whether a gradient is accumulated that no step has used yet. */
+  gradient: z.boolean().default(false),
   /** CRC-32 of the weights below adapters. */
   base: z.int().optional(),
 });
@@ -110,6 +123,8 @@ export class LocalEngine implements Engine {
   readonly #programs = new ProgramCache(64);
   readonly #optimiser: Optimiser;
   #reference: Float32Array | undefined;
+  /** Something was accumulated since the last optimiser step. */
+  #hasGradient = false;
 
   constructor(config: DecoderConfig, options: Partial<LocalEngineOptions> = {}) {
     this.config = config;
@@ -167,6 +182,7 @@ export class LocalEngine implements Engine {
 
   async resetOptimiser(): Promise<void> {
     this.#optimiser.reset();
+    this.#hasGradient = false;
   }
 
   /** A parameter's values by its name in a checkpoint; no copy. */
@@ -208,12 +224,19 @@ export class LocalEngine implements Engine {
     return this.#inTurn(() => this.#logProbs(sequences, options));
   }
 
-  accumulate(batch: readonly Example[], loss: LossSpec): Promise<AccumulateResult> {
-    return this.#inTurn(() => this.#accumulate(batch, loss));
+  accumulate(
+    batch: readonly Example[],
+    loss: LossSpec,
+    window?: LossWindow,
+  ): Promise<AccumulateResult> {
+    return this.#inTurn(() => this.#accumulate(batch, loss, window));
   }
 
   step(options: StepOptions): Promise<StepResult> {
-    return this.#inTurn(async () => ({ gradientNorm: this.#optimiser.step(options) }));
+    return this.#inTurn(async () => {
+      this.#hasGradient = false;
+      return { gradientNorm: this.#optimiser.step(options) };
+    });
   }
 
   async #sample(prompts: readonly TokenIds[], options: SampleOptions): Promise<Completion[][]> {
@@ -240,10 +263,15 @@ export class LocalEngine implements Engine {
     return result;
   }
 
-  async #accumulate(batch: readonly Example[], loss: LossSpec): Promise<AccumulateResult> {
+  async #accumulate(
+    batch: readonly Example[],
+    loss: LossSpec,
+    window: LossWindow | undefined,
+  ): Promise<AccumulateResult> {
     this.#checkSequences(batch, "accumulate");
     const arrays = usedArrays(batch, loss);
-    const weights = tokenWeights(batch, loss.aggregation);
+    const weights = batchWeights(batch, loss, window);
+    this.#hasGradient = true;
     const logProbs = batch.map((example) => new Float32Array(completionLength(example)));
     const entropy = batch.map((example) => new Float32Array(completionLength(example)));
     let total = 0;
@@ -273,10 +301,12 @@ export class LocalEngine implements Engine {
       first: flat(optimiser.first),
       second: flat(optimiser.second),
       ...(this.#reference && { reference: flat(this.#reference) }),
+      ...(this.#hasGradient && { gradient: flat(this.#gradient) }),
     });
     const position = {
       steps: optimiser.steps,
       reference: this.#reference !== undefined,
+      gradient: this.#hasGradient,
       ...(this.#frozen && { base: checksum(this.#frozen.views) }),
     };
     await writeFile(join(directory, "engine.json"), JSON.stringify(position));
@@ -349,6 +379,8 @@ export class LocalEngine implements Engine {
     restore("first", this.#optimiser.first);
     restore("second", this.#optimiser.second);
     this.#optimiser.steps = position.steps;
+    this.#hasGradient = position.gradient;
+    if (position.gradient) restore("gradient", this.#gradient);
     if (position.reference) {
       this.#reference ??= this.#layout.allocate();
       restore("reference", this.#reference);
@@ -435,12 +467,13 @@ export class LocalEngine implements Engine {
     return this.#reference;
   }
 
-  #distribution(shape: PackShape, temperature: number): TokenDistribution {
+  #distribution(shape: PackShape, temperature: number, entropyGradient = false): TokenDistribution {
     const hidden = decoderHidden(this.#symbols, packInputs(shape, this.config), this.config);
     return tokenDistribution(
       decoderLogits(this.#symbols, hidden),
       input("targets", [shape.rowTokens], "int32"),
       temperature,
+      entropyGradient,
     );
   }
 
@@ -476,12 +509,16 @@ export class LocalEngine implements Engine {
   #training(shape: PackShape, loss: LossSpec, arrays: readonly LossArray[]): Binding {
     const key = `train ${shapeKey(shape)} ${JSON.stringify(loss)} ${arrays.join()}`;
     return this.#programs.get(key, () => {
-      const scored = shape.rowTokens;
       const temperature = loss.type === "cross-entropy" ? 1 : loss.temperature;
-      const { logProbs, entropy } = this.#distribution(shape, temperature);
-      const extra = Object.fromEntries(arrays.map((name) => [name, input(name, [scored])]));
-      const inputs = { logProbs, ...extra } as Parameters<typeof tokenLoss>[1];
-      const total = sum(mul(tokenLoss(loss, inputs), input("weights", [scored])));
+      const hasBonus = loss.type === "policy-gradient" && readsEntropy(loss);
+      const { logProbs, entropy } = this.#distribution(shape, temperature, hasBonus);
+      const extents = lossExtents(shape, loss, arrays);
+      const inputs: LossInputs = {
+        logProbs,
+        entropy,
+        ...mapValues(extents, (name, extent) => input(name, extent)),
+      };
+      const total = batchLoss(loss, inputs);
       const { specs } = this.#layout;
       const inPlace: Record<string, string> = {};
       const outputs: Record<string, Tensor> = { loss: total, logProbs, entropy };
@@ -490,22 +527,40 @@ export class LocalEngine implements Engine {
         total,
         specs.map(({ name }) => parameters.get(name)!),
       );
-      specs.forEach(({ name, shape: extents }, index) => {
-        outputs[`new gradient ${name}`] = addInto(
-          input(`gradient ${name}`, extents),
-          slopes[index]!,
-        );
+      specs.forEach(({ name, shape: own }, index) => {
+        outputs[`new gradient ${name}`] = addInto(input(`gradient ${name}`, own), slopes[index]!);
         inPlace[`new gradient ${name}`] = `gradient ${name}`;
       });
       return this.#compile(outputs, key, inPlace).bind({
         ...this.#views(this.#weights),
         ...this.#layout.views(this.#gradient, "gradient "),
         ...this.#tokenMemory(shape),
-        weights: allocate("float32", [scored]),
-        ...Object.fromEntries(arrays.map((name) => [name, allocate("float32", [scored])])),
+        ...mapValues(extents, (_name, extent) => allocate("float32", extent)),
       });
     });
   }
+}
+
+const mapValues = <From, To>(
+  record: Readonly<Record<string, From>>,
+  change: (name: string, value: From) => To,
+): Record<string, To> =>
+  Object.fromEntries(Object.entries(record).map(([name, value]) => [name, change(name, value)]));
+
+/** Extents of what a loss reads beside the log-probabilities of a piece. */
+function lossExtents(
+  { groups, rows, rowTokens }: PackShape,
+  loss: LossSpec,
+  arrays: readonly LossArray[],
+): Record<string, readonly number[]> {
+  const tokens = [rowTokens];
+  const policy = loss.type === "policy-gradient" ? loss : undefined;
+  return {
+    ...(loss.type !== "linear" && { weights: tokens }),
+    ...Object.fromEntries(arrays.map((name) => [name, tokens])),
+    ...(policy && readsEntropy(policy) && { entropyWeights: tokens }),
+    ...(policy && needsSequences(policy) && { membership: [groups * rows, rowTokens] }),
+  };
 }
 
 /** W + alpha / rank · B A of one projection [rows, columns]. */

@@ -6,6 +6,7 @@ import {
   smallModels,
 } from "../../tests/plain-decoder.ts";
 import type { Completion, SampleOptions } from "../core/engine.ts";
+import { supervisedLoss } from "../core/loss-spec.ts";
 import { randomStream } from "../core/random.ts";
 import type { DecoderConfig } from "../models/decoder.ts";
 import { LocalEngine, type LocalEngineOptions } from "./local-engine.ts";
@@ -351,10 +352,7 @@ describe("a draw", () => {
     for (let step = 0; step < 5; step++) {
       await engine.accumulate(
         [{ tokens: Int32Array.from([...start, 5, 5, 5]), promptLength: start.length }],
-        {
-          type: "cross-entropy",
-          aggregation: "token-mean",
-        },
+        supervisedLoss,
       );
       await engine.step({
         learningRate: 0.05,

@@ -69,7 +69,7 @@ function emitDecoder(emit: OnnxWriter, config: DecoderConfig): void {
   const start = one("Sub", [total, sequence]);
   const positions = one("Slice", [everyPosition, start, total, emit.int64([1])]); // [batch, sequence]
   const absent = one("Equal", ["attention_mask", emit.int64([0])]);
-  const penalty = one("Where", [absent, emit.float32([-1e9], []), emit.float32([0], [])]);
+  const penalty = one("Where", [absent, emit.float([-1e9], []), emit.float([0], [])]);
   const perKey = one("Unsqueeze", [penalty, emit.int64([1, 2])]); // [batch, 1, 1, total]
   const biasShape = one("Concat", [batch, emit.int64([1]), sequence, total], { axis: { int: 0 } });
   const bias = one("Expand", [perKey, biasShape]); // [batch, 1, sequence, total]

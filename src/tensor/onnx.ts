@@ -3,18 +3,11 @@
 import protobuf from "protobufjs/minimal.js";
 import { EngineError } from "../core/errors.ts";
 import type { Emitter, EmitOptions, OnnxAttribute } from "./operator.ts";
-import type { Dtype, Node, Shape, Tensor } from "./tensor.ts";
+import { elementType } from "./element-type.ts";
+import type { Dtype, Node, Precision, Shape, Tensor } from "./tensor.ts";
 
 const { Writer } = protobuf;
 type Writer = protobuf.Writer;
-
-/** TensorProto.DataType. */
-export const ELEMENT_TYPE: Readonly<Record<Dtype, number>> = {
-  float32: 1,
-  int32: 6,
-  int64: 7,
-  bool: 9,
-};
 
 const IR_VERSION = 10;
 const OPSET = 21;
@@ -45,11 +38,15 @@ function writeAttribute(writer: Writer, name: string, value: OnnxAttribute): voi
   }
 }
 
-function writeValueInfo(writer: Writer, { name, dtype, shape }: OnnxValue): void {
+function writeValueInfo(
+  writer: Writer,
+  { name, dtype, shape }: OnnxValue,
+  precision: Precision,
+): void {
   writer.uint32(lengthDelimited(1)).string(name);
   writeMessage(writer, 2, (type) =>
     writeMessage(type, 1, (tensor) => {
-      tensor.uint32(varint(1)).int32(ELEMENT_TYPE[dtype]);
+      tensor.uint32(varint(1)).int32(elementType(dtype, precision));
       writeMessage(tensor, 2, (dims) => {
         for (const extent of shape)
           writeMessage(dims, 1, (dim) => {
@@ -81,6 +78,11 @@ export class OnnxWriter implements Emitter {
   readonly #initializers = new Map<string, (writer: Writer) => void>();
   #count = 0;
   label = "";
+  readonly precision: Precision;
+
+  constructor(precision: Precision = "float32") {
+    this.precision = precision;
+  }
 
   node(
     type: string,
@@ -118,8 +120,9 @@ export class OnnxWriter implements Emitter {
     return this.#constant("int64", BigInt64Array.from(values, BigInt), [values.length]);
   }
 
-  float32(values: readonly number[] | Float32Array, shape: readonly number[]): string {
-    return this.#constant("float32", Float32Array.from(values), shape);
+  float(values: readonly number[] | Float32Array, shape: readonly number[]): string {
+    const array = this.precision === "float64" ? Float64Array : Float32Array;
+    return this.#constant("float32", array.from(values), shape);
   }
 
   int32(values: readonly number[] | Int32Array, shape: readonly number[]): string {
@@ -140,7 +143,7 @@ export class OnnxWriter implements Emitter {
   constant(name: string, dtype: Dtype, shape: Shape, bytes: Uint8Array | ExternalData): void {
     this.#initializers.set(name, (writer) => {
       for (const extent of shape) writer.uint32(varint(1)).int64(extent);
-      writer.uint32(varint(2)).int32(ELEMENT_TYPE[dtype]);
+      writer.uint32(varint(2)).int32(elementType(dtype, this.precision));
       writer.uint32(lengthDelimited(8)).string(name);
       if (bytes instanceof Uint8Array) {
         writer.uint32(lengthDelimited(9)).bytes(bytes);
@@ -165,8 +168,10 @@ export class OnnxWriter implements Emitter {
       for (const write of this.#nodes) writeMessage(graph, 1, write);
       graph.uint32(lengthDelimited(2)).string("alidade");
       for (const write of this.#initializers.values()) writeMessage(graph, 5, write);
-      for (const value of inputs) writeMessage(graph, 11, (info) => writeValueInfo(info, value));
-      for (const value of outputs) writeMessage(graph, 12, (info) => writeValueInfo(info, value));
+      const describe = (field: number, value: OnnxValue): void =>
+        writeMessage(graph, field, (info) => writeValueInfo(info, value, this.precision));
+      for (const value of inputs) describe(11, value);
+      for (const value of outputs) describe(12, value);
     });
     for (const [domain, version] of [
       ["", OPSET],
@@ -217,8 +222,11 @@ export function topologicalOrder(outputs: readonly Tensor[]): Node[] {
 }
 
 /** The ONNX bytes of a graph; its inputs are the `input` nodes that the outputs reach. */
-export function encodeGraph(outputs: Readonly<Record<string, Tensor>>): EncodedGraph {
-  const writer = new OnnxWriter();
+export function encodeGraph(
+  outputs: Readonly<Record<string, Tensor>>,
+  precision: Precision = "float32",
+): EncodedGraph {
+  const writer = new OnnxWriter(precision);
   const names = new Map<Tensor, string>();
   const inputs: NamedTensor[] = [];
   const taken = new Set(Object.keys(outputs));

@@ -1,6 +1,6 @@
 // What one row of the operator table holds: shape rule, ONNX lowering, gradient.
 
-import type { Attributes, Node, Tensor, TensorType } from "./tensor.ts";
+import type { Attributes, Node, Precision, Tensor, TensorType } from "./tensor.ts";
 
 /** A value of an ONNX attribute, tagged with its type. */
 export type OnnxAttribute =
@@ -25,8 +25,10 @@ export interface Emitter {
   ): string[];
   /** An int64 constant, rank 1. */
   int64(values: readonly number[]): string;
-  /** A float32 constant; shape [] is a scalar. */
-  float32(values: readonly number[] | Float32Array, shape: readonly number[]): string;
+  /** Of the float32 tensors of the graph: in a double-precision program they are computed as float64. */
+  readonly precision: Precision;
+  /** A constant of that precision; shape [] is a scalar. */
+  float(values: readonly number[] | Float32Array, shape: readonly number[]): string;
   int32(values: readonly number[] | Int32Array, shape: readonly number[]): string;
 }
 

@@ -2,24 +2,31 @@
 
 import { constants } from "node:buffer";
 import { EngineError, ShapeError } from "../core/errors.ts";
-import { ELEMENT_TYPE, encodeGraph, topologicalOrder, type NamedTensor } from "./onnx.ts";
+import { elementType } from "./element-type.ts";
+import { encodeGraph, topologicalOrder, type NamedTensor } from "./onnx.ts";
 import { addressOf, ortLibrary, RunTables, type Pointer } from "./ort.ts";
-import { showType, sizeOf, type Dtype, type Node, type Shape, type Tensor } from "./tensor.ts";
+import { showType, sizeOf } from "./tensor.ts";
+import type { Dtype, Node, Precision, Shape, Tensor } from "./tensor.ts";
 
-export type TensorData = Float32Array | Int32Array | BigInt64Array | Uint8Array;
+export type TensorData = Float32Array | Float64Array | Int32Array | BigInt64Array | Uint8Array;
 
 const ARRAYS = {
   float32: Float32Array,
+  float64: Float64Array,
   int32: Int32Array,
   int64: BigInt64Array,
   bool: Uint8Array,
-} as const satisfies Record<Dtype, unknown>;
+} as const satisfies Record<Dtype | "float64", unknown>;
+
+/** The kind of array that holds a tensor. */
+const arrayType = (dtype: Dtype, precision: Precision): Dtype | "float64" =>
+  dtype === "float32" ? precision : dtype;
 
 /** Zeroed memory that ONNX Runtime may hold on to: it starts at a cache line and never moves. */
 export function allocate(dtype: "float32", shape: Shape): Float32Array;
 export function allocate(dtype: "int32", shape: Shape): Int32Array;
-export function allocate(dtype: Dtype, shape: Shape): TensorData;
-export function allocate(dtype: Dtype, shape: Shape): TensorData {
+export function allocate(dtype: Dtype | "float64", shape: Shape): TensorData;
+export function allocate(dtype: Dtype | "float64", shape: Shape): TensorData {
   const array = ARRAYS[dtype];
   const count = sizeOf(shape);
   if (count * array.BYTES_PER_ELEMENT + 128 > constants.MAX_LENGTH) {
@@ -42,6 +49,8 @@ export interface CompileOptions {
   readonly profile?: string;
   /** What the program is for; errors name it. */
   readonly name?: string;
+  /** float64 computes every float32 tensor of the graph in double precision; its arrays are Float64Arrays. Default float32. */
+  readonly precision?: Precision;
 }
 
 export type Bindings = Readonly<Record<string, TensorData>>;
@@ -60,19 +69,21 @@ export class Program implements Disposable {
   readonly outputs: readonly NamedTensor[];
   readonly #inPlace: Readonly<Record<string, string>>;
   readonly #isProfiled: boolean;
+  readonly precision: Precision;
   readonly #session: Pointer;
   /** Asynchronous runs that have not come back. */
   #running = 0;
   #isDisposed = false;
 
   constructor(graph: Readonly<Record<string, Tensor>>, options: CompileOptions = {}) {
-    const { inPlace = {}, name = "program" } = options;
+    const { inPlace = {}, name = "program", precision = "float32" } = options;
     this.name = name;
+    this.precision = precision;
     this.#inPlace = inPlace;
     this.#isProfiled = options.profile !== undefined;
     for (const [output, inputName] of Object.entries(inPlace))
       checkInPlace(name, graph, output, inputName);
-    const encoded = encodeGraph(graph);
+    const encoded = encodeGraph(graph, precision);
     this.inputs = encoded.inputs;
     this.outputs = encoded.outputs;
     this.#session = ortLibrary().createSession(encoded.bytes, options.profile);
@@ -92,7 +103,9 @@ export class Program implements Disposable {
       const shared = this.#inPlace[name];
       const given =
         memory[name] ??
-        (shared === undefined ? allocate(tensor.dtype, tensor.shape) : bound[shared]);
+        (shared === undefined
+          ? allocate(arrayType(tensor.dtype, this.precision), tensor.shape)
+          : bound[shared]);
       bound[name] = this.#checked(name, tensor, given);
     }
     const unknown = Object.keys(memory).find((name) => !(name in bound));
@@ -148,7 +161,7 @@ export class Program implements Disposable {
   }
 
   #checked(name: string, tensor: Tensor, data: TensorData | undefined): TensorData {
-    const expected = ARRAYS[tensor.dtype];
+    const expected = ARRAYS[arrayType(tensor.dtype, this.precision)];
     if (data instanceof expected && data.length === sizeOf(tensor.shape)) return data;
     const got = data === undefined ? "nothing" : `${data.constructor.name} of ${data.length}`;
     throw new ShapeError({
@@ -176,7 +189,7 @@ export class Binding {
           addressOf(data),
           data.byteLength,
           tensor.shape,
-          ELEMENT_TYPE[tensor.dtype],
+          elementType(tensor.dtype, program.precision),
         );
         made.push(value);
         return [name, value];
@@ -198,6 +211,11 @@ export class Binding {
   /** Float memory of an input or output. */
   floats(name: string): Float32Array {
     return this.memory[name] as Float32Array;
+  }
+
+  /** Float memory in a double-precision program. */
+  doubles(name: string): Float64Array {
+    return this.memory[name] as Float64Array;
   }
 
   ints(name: string): Int32Array {

@@ -6,6 +6,9 @@ import type { Operator } from "./operator.ts";
 export type Dtype = "float32" | "int32" | "int64" | "bool";
 export type Shape = readonly number[];
 
+/** What a program computes its float32 tensors in. */
+export type Precision = "float32" | "float64";
+
 export interface TensorType {
   readonly shape: Shape;
   readonly dtype: Dtype;

@@ -1,5 +1,6 @@
 // Element-wise operators with NumPy broadcasting. One row each: ONNX operator and gradient.
 
+import { elementType } from "../element-type.ts";
 import type { OnnxAttribute, Operator } from "../operator.ts";
 import {
   apply,
@@ -190,7 +191,7 @@ const castOperator: Operator = {
   type: (_inputs, { to }) => [{ shape: _inputs[0]!.shape, dtype: to as Dtype }],
   lower: (emit, node, inputs) =>
     emit.node("Cast", inputs, {
-      to: { int: { float32: 1, int32: 6, int64: 7, bool: 9 }[node.attributes["to"] as Dtype] },
+      to: { int: elementType(node.attributes["to"] as Dtype, emit.precision) },
     }),
   gradient: ([dy], node) => [
     node.inputs[0]!.dtype === "float32" && node.outputs[0]!.dtype === "float32" ? dy : undefined,

@@ -81,7 +81,7 @@ function oneHotProduct(emit: Emitter, column: string, updates: string, rows: num
 }
 
 function scatterElements(emit: Emitter, column: string, updates: string, shape: Shape): string[] {
-  const [zeros] = emit.node("Expand", [emit.float32([0], []), emit.int64(shape)]);
+  const [zeros] = emit.node("Expand", [emit.float([0], []), emit.int64(shape)]);
   const [size] = emit.node("Shape", [updates]);
   const [indices] = emit.node("Expand", [column, size!]);
   return emit.node("ScatterElements", [zeros!, indices!, updates], {
@@ -135,7 +135,7 @@ const scatterLastOperator: Operator = {
   },
   lower: (emit, node, inputs) => {
     const shape = node.attributes["shape"] as readonly number[];
-    const [zeros] = emit.node("Expand", [emit.float32([0], []), emit.int64(shape)]);
+    const [zeros] = emit.node("Expand", [emit.float([0], []), emit.int64(shape)]);
     const [column] = emit.node("Unsqueeze", [inputs[0]!, emit.int64([-1])]);
     const [update] = emit.node("Unsqueeze", [inputs[1]!, emit.int64([-1])]);
     return emit.node("ScatterElements", [zeros!, column!, update!], { axis: { int: -1 } });
@@ -199,7 +199,7 @@ const assembleRowsOperator: Operator = {
   lower: (emit, node, [places, ...rest]) => {
     const parts = rest.slice(0, rest.length / 2);
     const width = node.inputs[1]!.shape[1]!;
-    const nowhere = emit.float32(new Float32Array(width), [1, width]);
+    const nowhere = emit.float(new Float32Array(width), [1, width]);
     const [whole] = emit.node("Concat", [...parts, nowhere], { axis: { int: 0 } });
     return emit.node("Gather", [whole!, places!], { axis: { int: 0 } });
   },

@@ -28,9 +28,7 @@ const constantOperator: Operator = {
     const values = node.attributes["values"] as number[];
     const shape = node.attributes["shape"] as number[];
     return [
-      node.attributes["dtype"] === "int32"
-        ? emit.int32(values, shape)
-        : emit.float32(values, shape),
+      node.attributes["dtype"] === "int32" ? emit.int32(values, shape) : emit.float(values, shape),
     ];
   },
   gradient: () => [],

@@ -1,8 +1,8 @@
 // Matrix products. com.microsoft.FusedMatMul transposes and scales inside, so every gradient is again one product.
 
-import type { Operator } from "../operator.ts";
+import type { OnnxAttribute, Operator } from "../operator.ts";
 import { add } from "./elementwise.ts";
-import { apply, sameShape, shapeError, showShape, type Tensor } from "../tensor.ts";
+import { apply, sameShape, shapeError, showShape, type Node, type Tensor } from "../tensor.ts";
 
 export interface MatmulOptions {
   /** Use the transpose of the last two axes of a. */
@@ -17,6 +17,15 @@ interface Flags {
   readonly transposeA: boolean;
   readonly transposeB: boolean;
   readonly scale: number;
+}
+
+function gemmAttributes(node: Node): Record<string, OnnxAttribute> {
+  const { transposeA, transposeB, scale } = node.attributes as unknown as Flags;
+  return {
+    transA: { int: transposeA ? 1 : 0 },
+    transB: { int: transposeB ? 1 : 0 },
+    alpha: { float: scale },
+  };
 }
 
 const matmulOperator: Operator = {
@@ -49,16 +58,11 @@ const matmulOperator: Operator = {
   lower: (emit, node, inputs) => {
     const { transposeA, transposeB, scale } = node.attributes as unknown as Flags;
     if (!transposeA && !transposeB && scale === 1) return emit.node("MatMul", inputs);
-    return emit.node(
-      "FusedMatMul",
-      inputs,
-      {
-        transA: { int: transposeA ? 1 : 0 },
-        transB: { int: transposeB ? 1 : 0 },
-        alpha: { float: scale },
-      },
-      { domain: "com.microsoft" },
-    );
+    // FusedMatMul knows float32 only.
+    if (emit.precision === "float64" && node.outputs[0]!.shape.length === 2) {
+      return emit.node("Gemm", inputs, gemmAttributes(node));
+    }
+    return emit.node("FusedMatMul", inputs, gemmAttributes(node), { domain: "com.microsoft" });
   },
   gradient: ([dy], node) => {
     const { transposeA: tA, transposeB: tB, scale } = node.attributes as unknown as Flags;
@@ -94,14 +98,7 @@ const matmulAddOperator: Operator = {
     }
     return [product!];
   },
-  lower: (emit, node, inputs) => {
-    const { transposeA, transposeB, scale } = node.attributes as unknown as Flags;
-    return emit.node("Gemm", inputs, {
-      transA: { int: transposeA ? 1 : 0 },
-      transB: { int: transposeB ? 1 : 0 },
-      alpha: { float: scale },
-    });
-  },
+  lower: (emit, node, inputs) => emit.node("Gemm", inputs, gemmAttributes(node)),
   gradient: ([dy], node) => [...matmulOperator.gradient!([dy], node), dy],
 };
 

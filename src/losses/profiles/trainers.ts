@@ -1,0 +1,173 @@
+// Trainers other than TRL.
+
+import type { Profile } from "./profile.ts";
+
+export const trainerProfiles = {
+  verl: {
+    title: "verl 0.9, GRPO with its default actor",
+    sources: [
+      "verl 0.9.1 (PyPI), verl/trainer/ppo/core_algos.py",
+      "verl 0.9.1 (PyPI), verl/trainer/config/actor/actor.yaml",
+    ],
+    settings: {
+      group: 8,
+      iterations: 1,
+      minibatches: 4,
+      temperature: 1,
+      logits: "tempered",
+      loss: {
+        ratio: "token",
+        logRatio: { min: -20, max: 20 },
+        surrogate: { type: "clip", low: 0.2, high: 0.2, dual: 3 },
+        kl: {
+          type: "loss",
+          weight: 0,
+          estimator: "k3",
+          clampDifference: 20,
+          clampValue: 10,
+        },
+        entropy: { weight: 0, mean: "as-loss" },
+        aggregation: { type: "token-mean", tokens: "loss", of: "step" },
+      },
+      advantages: {
+        type: "reward",
+        baseline: "group-mean",
+        scale: { type: "group", deviation: "sample", epsilon: 1e-6 },
+        lone: "raw",
+      },
+    },
+    reasons: {
+      group: "INFERRED: the default n is 1; its GRPO examples use 5 to 16",
+      iterations: "ppo_epochs 1",
+      minibatches: "train_batch_size 1024 over ppo_mini_batch_size 256",
+      temperature: "rollout.temperature 1",
+      logits: "divided by the rollout temperature",
+      "loss.ratio": "policy_loss.loss_mode vanilla",
+      "loss.logRatio": "clamped to ± 20 for stability",
+      "loss.surrogate": "clip_ratio 0.2; clip_ratio_c 3, dual clip for A < 0",
+      "loss.kl":
+        "use_kl_loss false; low_var_kl clamps the difference to ± 20 and the result to ± 10, kl_loss_coef 0.001 when switched on",
+      "loss.entropy": "entropy_coeff 0; aggregated as the loss is",
+      "loss.aggregation": "loss_agg_mode token-mean over the mini-batch of all workers",
+      advantages: "n - 1, + 1e-6; a lone completion keeps its reward (mean 0, deviation 1)",
+    },
+  },
+  easyr1: {
+    title: "EasyR1, example config (fork of verl)",
+    sources: [
+      "github.com/hiyouga/EasyR1, verl/workers/actor/config.py",
+      "github.com/hiyouga/EasyR1, examples/config.yaml",
+    ],
+    settings: {
+      group: 5,
+      iterations: 1,
+      minibatches: 4,
+      temperature: 1,
+      topP: 0.99,
+      logits: "tempered",
+      loss: {
+        ratio: "token",
+        logRatio: { min: -20, max: 20 },
+        surrogate: { type: "clip", low: 0.2, high: 0.3, dual: 3 },
+        kl: {
+          type: "loss",
+          weight: 0.01,
+          estimator: "k3",
+          clampDifference: 20,
+          clampValue: 10,
+        },
+        aggregation: { type: "token-mean", tokens: "loss", of: "step" },
+      },
+      advantages: {
+        type: "reward",
+        baseline: "group-mean",
+        scale: { type: "group", deviation: "sample", epsilon: 1e-6 },
+      },
+    },
+    reasons: {
+      group: "rollout.n 5",
+      iterations: "ppo_epochs 1",
+      minibatches: "rollout_batch_size 512 over global_batch_size 128",
+      temperature: "rollout.temperature 1",
+      topP: "rollout.top_p 0.99",
+      logits: "divided by the rollout temperature",
+      "loss.ratio": "loss_type default",
+      "loss.logRatio": "clamped for stability",
+      "loss.surrogate":
+        "clip_ratio_low 0.2, clip_ratio_high 0.3, clip_ratio_dual 3; it clips in log space, which is the same number",
+      "loss.kl": "use_kl_loss true, low_var_kl, kl_coef 0.01",
+      "loss.aggregation": "loss_avg_mode token",
+      advantages: "n - 1, + 1e-6",
+    },
+  },
+  "r1-v": {
+    title: "R1-V and the trainers copied from it (vsGRPO and others), early 2025",
+    sources: [
+      "github.com/Deep-Agent/R1-V, src/r1-v/src/open_r1/trainer/grpo_trainer.py",
+      "the same loss as trl 0.14.0",
+    ],
+    settings: {
+      group: 8,
+      iterations: 1,
+      temperature: 1,
+      logits: "plain",
+      loss: {
+        ratio: "token",
+        surrogate: { type: "unclipped" },
+        kl: { type: "loss", weight: 0.04, estimator: "k3" },
+        aggregation: { type: "sequence-mean", empty: "count" },
+      },
+      advantages: {
+        type: "reward",
+        baseline: "group-mean",
+        scale: { type: "group", deviation: "sample", epsilon: 1e-4 },
+      },
+    },
+    reasons: {
+      group: "num_generations 8",
+      iterations: "one optimiser step a generation",
+      temperature: "1 in its generation config, hard-coded",
+      logits: "never divided by a temperature",
+      "loss.ratio": "one log-probability a token",
+      "loss.surrogate": "ratio 1 with the gradient of the log-probability; no clipping",
+      "loss.kl": "beta 0.04, k3",
+      "loss.aggregation": "mean over the tokens of each completion, then over completions",
+      advantages: "n - 1, + 1e-4",
+    },
+  },
+  "tinker-cookbook": {
+    title: "Tinker cookbook, its RL loop",
+    sources: [
+      "github.com/thinking-machines-lab/tinker-cookbook, tinker_cookbook/rl/train_cli.py",
+      "github.com/thinking-machines-lab/tinker-cookbook, tinker_cookbook/rl/data_processing.py",
+    ],
+    settings: {
+      group: 4,
+      iterations: 1,
+      temperature: 1,
+      logits: "tempered",
+      loss: {
+        ratio: "token",
+        surrogate: { type: "unclipped" },
+        sampler: { type: "denominator" },
+        kl: { type: "reward", weight: 0, estimator: "k1" },
+        aggregation: { type: "token-sum" },
+      },
+      advantages: { type: "reward", baseline: "group-mean", scale: { type: "none" } },
+      withoutSpread: { type: "drop" },
+    },
+    reasons: {
+      group: "group_size 4",
+      iterations: "one optimiser step a batch",
+      temperature: "sampled at 1",
+      logits: "the server divides by the temperature of sampling",
+      "loss.ratio": "per token",
+      "loss.surrogate": "importance_sampling: -ratio A",
+      "loss.sampler": "the ratio is taken to the sampler's own log-probabilities",
+      "loss.kl": "kl_penalty_coef 0; when used it goes into the reward",
+      "loss.aggregation": "the server sums over tokens",
+      advantages: "reward less the mean of its group, nothing more",
+      withoutSpread: "remove_constant_reward_groups",
+    },
+  },
+} as const satisfies Readonly<Record<string, Profile>>;
