@@ -19,7 +19,8 @@ function measured(changes: Partial<MeasuredStep> = {}): MeasuredStep {
     logProbs: Float32Array.from(old, (value) => value + 0.01 * (index + 1)),
     stopReason: index === 2 ? ("length" as const) : ("stop" as const),
     text: "",
-    scored: { scores: { correct: index % 2, style: index === 0 ? null : 0.5, other: 3 } },
+    scores: { correct: index % 2, style: index === 0 ? null : 0.5, other: 3 },
+    failures: {},
   }));
   const group = (from: number) => ({
     item: {},
@@ -29,6 +30,10 @@ function measured(changes: Partial<MeasuredStep> = {}): MeasuredStep {
   });
   return {
     rollouts: [group(0), group(2)],
+    dropped: [
+      [false, false],
+      [false, false],
+    ],
     rewards: [
       [1, 0],
       [0.5, null],
@@ -85,6 +90,33 @@ describe("grpoMetrics", () => {
     expect("reward/other" in metrics).toBe(false);
   });
 
+  it("counts what became of each score, and keeps dropped samples out of rewards", () => {
+    const plain = measured();
+    const [first, second] = plain.rollouts;
+    const [failed, kept] = second!.completions;
+    const failure = { kind: "timeout", error: new Error("too late") } as const;
+    const { style: _style, ...rest } = failed!.scores;
+    const late = { ...failed!, scores: rest, failures: { style: failure } };
+    const metrics = grpoMetrics({
+      ...plain,
+      rollouts: [first!, { ...second!, completions: [late, kept!] }],
+      dropped: [
+        [false, false],
+        [true, false],
+      ],
+    });
+    const counters = Object.entries(metrics).filter(([name]) => name.startsWith("scorer/"));
+    // `correct` and `other` were stated everywhere: nothing to count.
+    expect(Object.fromEntries(counters)).toEqual({
+      "scorer/style/ok": 2,
+      "scorer/style/null": 1,
+      "scorer/style/timeout": 1,
+    });
+    expect(metrics).toMatchObject({ "samples/dropped": 1, "score/correct": 0.5 });
+    expect(metrics["reward/correct"]).toBeCloseTo((2 * 2) / 3, 12); // 0, 1 and 1 remain
+    expect(metrics["reward/style"]).toBe(5);
+  });
+
   it("describes the completions", () => {
     const metrics = grpoMetrics(measured());
     expect(metrics).toMatchObject({
@@ -92,7 +124,7 @@ describe("grpoMetrics", () => {
       "completion/maxLength": 4,
       "completion/truncated": 0.25,
       "groups/withoutSpread": 0.5,
-      "scorer/errors": 0,
+      "samples/dropped": 0,
     });
     // Tokens 1, 2, 3 of a sequence have entropy 1, 2, 3, …
     expect(metrics["entropy"]).toBeCloseTo((1 + 2 + 3 + 1 + 2 + 1 + 2 + 3 + 4 + 1) / 10, 12);

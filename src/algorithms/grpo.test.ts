@@ -74,6 +74,7 @@ async function train(changes: Changes = {}): Promise<ScriptedEngine> {
       signal: changes.signal ?? new AbortController().signal,
       seed: 5,
       done: changes.done ?? 0,
+      state: {},
       checkpointEvery: changes.checkpointEvery ?? 100,
       evaluateEvery: changes.evaluateEvery ?? 0,
       evaluate: async (step) => void evaluated.push(step),
@@ -318,9 +319,9 @@ describe("a reward", () => {
       });
       expect(error).toBeInstanceOf(RunError);
       expect(error.message).toBe(
-        "grpo step 3: prompt 1, sample 2: expected scores, got an error of the scorer: " +
+        "grpo step 3: prompt 1, sample 2: expected a number or null for reward correct, got no finite number: " +
           `score correct: expected a finite number or null, got ${broken} ` +
-          "(grpo.onScorerError=drop-sample goes on without it; the newest checkpoint is grpo-000002)",
+          "(grpo.rewards.notFinite.type=drop-sample goes on without the sample; the newest checkpoint is grpo-000002)",
       );
       expect(checkpoints()).toEqual(["grpo-000002"]);
       expect(readMetrics(run.path).map(({ step }) => step)).toEqual([1, 2]);
@@ -341,30 +342,11 @@ describe("a scorer that fails", () => {
     const error = await failure({ score: failing, script });
     expect(error).toBeInstanceOf(RunError);
     expect(error.message).toBe(
-      "grpo step 1: prompt 0, sample 2: expected scores, got an error of the scorer: the scorer fell over " +
-        "(grpo.onScorerError=drop-sample goes on without it; no checkpoint was written yet)",
+      "grpo step 1: prompt 0, sample 2: expected a number or null for reward correct, got an error of the scorer: the scorer fell over " +
+        "(grpo.rewards.error.type=drop-sample goes on without the sample; no checkpoint was written yet)",
     );
     expect(error.cause).toEqual(new Error("the scorer fell over"));
     expect(readMetrics(run.path)).toEqual([]);
-  });
-
-  it("leaves its sample out when that is asked for: never a zero", async () => {
-    const engine = await train({
-      score: failing,
-      script,
-      settings: { onScorerError: "drop-sample" },
-    });
-    const advantages = engine.of("accumulate")[0]!.batch.map(({ advantage }) => advantage!);
-    const deviation = Math.sqrt(1 / 3) + 1e-4;
-    [1 / 3, -2 / 3, 0, 1 / 3].forEach((distance, index) =>
-      expect(advantages[index]).toBeCloseTo(distance / (index === 2 ? 1 : deviation), 10),
-    );
-    const [metrics] = readMetrics(run.path);
-    expect(metrics!["reward/mean"]).toBeCloseTo(2 / 3, 12);
-    expect(metrics!["scorer/errors"]).toBe(2);
-    const [, , dropped] = readSamples(run.path, "grpo");
-    expect(dropped).toMatchObject({ error: "the scorer fell over", reward: null, advantage: 0 });
-    expect("scores" in dropped!).toBe(false);
   });
 });
 

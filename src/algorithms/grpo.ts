@@ -10,23 +10,25 @@
 import { z } from "zod";
 import type { AccumulateResult, Example } from "../core/engine.ts";
 import { policySettings, type LossSpec } from "../core/loss-spec.ts";
-import { RunError } from "../core/errors.ts";
 import { randomStream } from "../core/random.ts";
 import { weighScores } from "../rollout/items.ts";
+import type { ScoredOutput } from "../rollout/score-outputs.ts";
 import { sampleGroups, scoreGroups, type Rollout } from "../rollout/single-turn.ts";
 import { now, type RunDirectory } from "../run/run-directory.ts";
 import { groupAdvantages } from "./advantages.ts";
 import { grpoMetrics } from "./grpo-metrics.ts";
+import { RewardMonitor, rewardSettings } from "./reward-monitor.ts";
+import { explainStep, stepNote } from "./step-hints.ts";
 import {
   brokenNumber,
   checkFinite,
   finishStep,
   guardedStep,
   itemsOrCheckpoint,
-  newestCheckpoint,
   optimiserSettings,
   stepOptions,
   type StageContext,
+  type StageState,
 } from "./stage.ts";
 
 export const grpoSettings = z.object({
@@ -70,12 +72,9 @@ export const grpoSettings = z.object({
     .enum(["sequence-mean", "token-mean"])
     .default("sequence-mean")
     .describe("mean over each completion, then over completions; or over all tokens"),
-  onScorerError: z
-    .enum(["stop", "drop-sample"])
-    .default("stop")
-    .describe(
-      "when a scorer fails: stop the run, or go on without that reward (it is left out of its group's statistics and gets no advantage, as in TRL); never a zero",
-    ),
+  rewards: rewardSettings
+    .prefault({})
+    .describe("what happens when a reward fails or says nothing; never is a failure a zero"),
   samplesEvery: z.int().min(1).default(1).describe("store the samples of every n-th step"),
   optimiser: optimiserSettings
     .prefault({ learningRate: 1e-4, schedule: "constant" })
@@ -86,35 +85,24 @@ export type GrpoSettings = z.output<typeof grpoSettings>;
 /** What a reward is made of: weight of each score. */
 export type RewardWeights = Readonly<Record<string, number>>;
 
-/** Reward of each completion, null where it abstains or its scorer failed (policy "drop-sample"). */
+/** Reward of each completion, null where it abstains or was dropped. */
 function groupRewards(
   rollout: Rollout<unknown>,
   prompt: number,
   step: number,
   weights: RewardWeights,
-  settings: GrpoSettings,
+  dropped: readonly boolean[],
   run: RunDirectory,
 ): (number | null)[] {
-  return rollout.completions.map(({ scored }, sample) => {
-    const where = `grpo step ${step}: prompt ${prompt}, sample ${sample}`;
-    if ("error" in scored) {
-      if (settings.onScorerError === "drop-sample") return null;
-      const got = `an error of the scorer: ${scored.error.message}`;
-      throw new RunError({
-        where,
-        expected: "scores",
-        got,
-        cause: scored.error,
-        hint: `grpo.onScorerError=drop-sample goes on without it; ${newestCheckpoint(run)}`,
-      });
-    }
-    const reward = weighScores(scored.scores, weights);
+  return rollout.completions.map(({ scores }, sample) => {
+    if (dropped[sample]!) return null;
+    const reward = weighScores(scores, weights);
     if (reward !== null && !Number.isFinite(reward)) {
       throw brokenNumber(
         "grpo",
         step,
         run,
-        `a reward of ${reward} for prompt ${prompt}, sample ${sample} (scores ${scoresText(scored.scores)})`,
+        `a reward of ${reward} for prompt ${prompt}, sample ${sample} (scores ${scoresText(scores)})`,
       );
     }
     return reward;
@@ -147,6 +135,13 @@ export async function grpo<Item, Config>(
     }),
   };
   if (context.done >= steps) return;
+  const { accuracy } = environment.task;
+  const monitor = new RewardMonitor(
+    settings.rewards,
+    { rewards: Object.keys(weights), accuracy, run, tell: (line) => progress.line(line) },
+    context.state["rewards"],
+  );
+  const state = (): StageState => ({ rewards: monitor.toJSON() });
   progress.begin("GRPO", steps);
   const read = (step: number): Promise<Item[]> => {
     const indices = Array.from({ length: prompts }, (_, index) => (step - 1) * prompts + index);
@@ -155,7 +150,7 @@ export async function grpo<Item, Config>(
   let reading = read(context.done + 1);
   for (let step = context.done + 1; step <= steps; step++) {
     const startMs = now();
-    const items = await itemsOrCheckpoint(context, "grpo", step, reading);
+    const items = await itemsOrCheckpoint(context, "grpo", step, reading, state());
     const sampled = await sampleGroups(engine, environment, items, {
       group,
       maxTokens: settings.maxTokens,
@@ -176,15 +171,21 @@ export async function grpo<Item, Config>(
       klBeta > 0 ? engine.logProbs(sequences, { policy: "reference", temperature }) : undefined;
     const scoring = Promise.resolve().then(() => scoreGroups(environment, sampled));
     const [reference, rollouts] = await Promise.all([referring, scoring]);
+    const dropped = monitor.drop(step, rollouts);
     const rewards = rollouts.map((rollout, prompt) =>
-      groupRewards(rollout, prompt, step, weights, settings, run),
+      groupRewards(rollout, prompt, step, weights, dropped[prompt]!, run),
     );
     const groups = rewards.map((list) => groupAdvantages(list));
+    monitor.watch(step, rollouts, groups);
+    const isDropped = dropped.flat();
     const advantages = groups.flatMap((one) => one.advantages);
     let batch: Example[] = sequences.map((sequence, index) => ({
       ...sequence,
       advantage: advantages[index]!,
       ...(reference && { reference: reference[index]! }),
+      ...(isDropped[index]! && {
+        mask: new Float32Array(sequence.tokens.length - sequence.promptLength),
+      }),
     }));
     if (step < steps) {
       reading = read(step + 1); // while the engine works
@@ -203,13 +204,11 @@ export async function grpo<Item, Config>(
     }
     const doneMs = now();
 
-    const measured = { rollouts, rewards, groups, reference, passes, weights, settings };
+    const measured = { rollouts, dropped, rewards, groups, reference, passes, weights, settings };
     if (step % settings.samplesEvery === 0) run.logSamples("grpo", sampleRecords(step, measured));
     const metrics = grpoMetrics(measured);
-    progress.advance(
-      step,
-      `reward ${metrics["reward/mean"]!.toFixed(3)}  ${environment.task.accuracy} ${(metrics[`score/${environment.task.accuracy}`] ?? Number.NaN).toFixed(2)}`,
-    );
+    progress.advance(step, stepNote(measured, metrics, accuracy));
+    explainStep(monitor, measured, gradientNorm);
     await finishStep(
       context,
       {
@@ -223,6 +222,7 @@ export async function grpo<Item, Config>(
         "time/stepMs": doneMs - startMs,
       },
       { label: "GRPO", steps },
+      state(),
     );
   }
   progress.end();
@@ -231,6 +231,8 @@ export async function grpo<Item, Config>(
 /** What one rollout and its optimiser steps left behind. */
 export interface MeasuredStep {
   readonly rollouts: readonly Rollout<unknown>[];
+  /** Samples that a failed reward took out of the step `[prompt][sample]`. */
+  readonly dropped: readonly (readonly boolean[])[];
   readonly rewards: readonly (readonly (number | null)[])[];
   readonly groups: readonly {
     readonly advantages: readonly number[];
@@ -247,12 +249,12 @@ export interface MeasuredStep {
 /** One record a completion, as samples/grpo.jsonl holds them. */
 function sampleRecords(
   step: number,
-  { rollouts, rewards, groups, passes }: MeasuredStep,
+  { rollouts, dropped, rewards, groups, passes }: MeasuredStep,
 ): object[] {
   const trainer = passes[0]!.logProbs;
   let sequence = 0;
   return rollouts.flatMap(({ item, messages, promptTokens, completions }, prompt) =>
-    completions.map(({ tokens, logProbs, text, stopReason, scored }, sample) => ({
+    completions.map(({ tokens, logProbs, text, stopReason, scores, failures }, sample) => ({
       step,
       prompt,
       sample,
@@ -263,13 +265,24 @@ function sampleRecords(
       tokens: Array.from(tokens),
       samplerLogProbs: rounded(logProbs),
       trainerLogProbs: rounded(trainer[sequence++]!),
-      ...("error" in scored ? { error: scored.error.message } : { scores: scored.scores }),
+      scores,
+      ...(Object.keys(failures).length > 0 && { failures: failureTexts(failures) }),
+      ...(dropped[prompt]![sample]! && { dropped: true }),
       reward: rewards[prompt]![sample],
       advantage: groups[prompt]!.advantages[sample],
       stopReason,
     })),
   );
 }
+
+/** Failures as a file holds them: kind and message, by score name. */
+const failureTexts = (failures: ScoredOutput["failures"]): object =>
+  Object.fromEntries(
+    Object.entries(failures).map(([name, { kind, error }]) => [
+      name,
+      { kind, message: error.message },
+    ]),
+  );
 
 /** Six digits are more than float32 sampling noise needs, and a third of the bytes. */
 const rounded = (values: Float32Array): number[] =>

@@ -8,6 +8,7 @@ import type { Progress } from "../core/progress.ts";
 import { pairedDifference, type Estimate } from "../core/statistics.ts";
 import { evaluateTask, type JudgedItems, type TaskEvaluation } from "../evaluate/evaluate-task.ts";
 import type { RunItems } from "../rollout/item-sources.ts";
+import { scoringSettings } from "../rollout/score-outputs.ts";
 import type { Environment } from "../rollout/single-turn.ts";
 import { readEvaluations, type ResumePosition, type RunDirectory } from "../run/run-directory.ts";
 import { grpo, grpoSettings, type RewardWeights } from "./grpo.ts";
@@ -28,6 +29,7 @@ export const postTrainSettings = z.object({
   sft: sftSettings.describe("supervised fine-tuning on gold answers"),
   grpo: grpoSettings.describe("reinforcement learning on the task's scores"),
   evaluate: evaluateSettings.describe("accuracy on held-out items"),
+  scoring: scoringSettings.prefault({}).describe("how scorers are asked, in GRPO and evaluation"),
   checkpointEvery: z.int().min(1).default(50).describe("steps between checkpoints"),
 });
 export type PostTrainSettings = z.output<typeof postTrainSettings>;
@@ -71,9 +73,13 @@ export function describeEvaluation(label: string, evaluation: TaskEvaluation): s
   const levels = Object.entries(evaluation.levels).map(
     ([level, one]) => `${level} ${percent(one.accuracy)}`,
   );
+  const failed = Object.entries(evaluation.scorerFailures ?? {}).map(
+    ([name, kinds]) => `${name} failed on ${Object.values(kinds).reduce((a, b) => a + b, 0)}`,
+  );
   const parts = [
     `${label.padEnd(10)} ${percent(evaluation.accuracy).padStart(7)}  95 % ${interval(evaluation.ci95)}  n ${evaluation.count}`,
     ...(levels.length > 1 ? [levels.join(", ")] : []),
+    ...failed,
   ];
   return parts.join("   ");
 }
@@ -114,6 +120,7 @@ export async function postTrain<Item, Config>(
       ...context,
       items: context.items[stage],
       done,
+      state: done > 0 ? (position?.state ?? {}) : {},
       checkpointEvery: settings.checkpointEvery,
       evaluateEvery: settings.evaluate.every,
       evaluate: (step: number) => measure(stage, step, step === steps),

@@ -11,6 +11,9 @@ import type { Environment } from "../rollout/single-turn.ts";
 import { Interrupted } from "../run/interrupted.ts";
 import type { MetricsRecord, RunDirectory } from "../run/run-directory.ts";
 
+/** What a stage needs for a resume beside the number of its steps: plain JSON. */
+export type StageState = Readonly<Record<string, unknown>>;
+
 export interface StageContext<Item, Config> {
   readonly engine: Engine;
   readonly environment: Environment<Item, Config>;
@@ -22,6 +25,8 @@ export interface StageContext<Item, Config> {
   readonly seed: number;
   /** Steps of this stage that are done already (a resume). */
   readonly done: number;
+  /** What the stage gave its checkpoint beside that (a resume); empty when it begins. */
+  readonly state: StageState;
   readonly checkpointEvery: number;
   /** Called after a step that is due for an evaluation, and after the last one. */
   readonly evaluate: (step: number) => Promise<void>;
@@ -86,7 +91,7 @@ export function checkFinite(
 }
 
 /** What a run can be continued from, in words. */
-export function newestCheckpoint(run: RunDirectory): string {
+export function newestCheckpoint(run: Pick<RunDirectory, "checkpointNames">): string {
   const [newest] = run.checkpointNames();
   return newest === undefined
     ? "no checkpoint was written yet"
@@ -135,12 +140,15 @@ export async function itemsOrCheckpoint<T, Item, Config>(
   stage: string,
   step: number,
   items: Promise<T>,
+  state: StageState = {},
 ): Promise<T> {
   try {
     return await items;
   } catch (error) {
     if (error instanceof DataError && step - 1 > done) {
-      await run.saveCheckpoint({ stage, step: step - 1 }, (directory) => engine.save(directory));
+      await run.saveCheckpoint({ ...state, stage, step: step - 1 }, (directory) =>
+        engine.save(directory),
+      );
     }
     throw error;
   }
@@ -151,6 +159,7 @@ export async function finishStep<Item, Config>(
   context: StageContext<Item, Config>,
   record: MetricsRecord,
   { label, steps }: { readonly label: string; readonly steps: number },
+  state: StageState = {},
 ): Promise<void> {
   const { run, engine, signal, progress } = context;
   const { stage, step } = record;
@@ -161,7 +170,7 @@ export async function finishStep<Item, Config>(
     if (!isLast) progress.begin(label, steps); // the evaluation had the display
   }
   if (isLast || signal.aborted || step % context.checkpointEvery === 0) {
-    await run.saveCheckpoint({ stage, step }, (directory) => engine.save(directory));
+    await run.saveCheckpoint({ ...state, stage, step }, (directory) => engine.save(directory));
   }
   if (signal.aborted) throw new Interrupted(run.path);
 }

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { z } from "zod";
-import { defineTask } from "../core/task.ts";
+import { defineTask, type Scorer } from "../core/task.ts";
 import { Interrupted } from "../run/interrupted.ts";
 import type { System, TrainContext } from "../systems/system.ts";
 import { main } from "./main.ts";
@@ -104,6 +104,9 @@ const counting: System<Config> = {
   }),
 };
 
+/** Scorers of the task beside its own. */
+let scorers: readonly Scorer<unknown, unknown>[];
+
 let root: string;
 let path: string;
 let signals: EventEmitter;
@@ -115,6 +118,7 @@ beforeEach(() => {
   killed = [];
   beforeStep = () => undefined;
   beforeRow = () => undefined;
+  scorers = [];
 });
 afterEach(() => rmSync(root, { recursive: true, force: true }));
 
@@ -124,7 +128,7 @@ async function alidade(...argv: string[]) {
     stdout: { write: (text: string) => (stdout += text) },
     stderr: { write: (text: string) => (stderr += text) },
     systems: [counting],
-    tasks: [counting.task],
+    tasks: [{ ...counting.task, scorers }],
     signals,
     kill: (exit) => killed.push(exit),
   });
@@ -197,6 +201,23 @@ describe("list, show and data", () => {
     const again = await alidade(...argv, "--seed", "1");
     expect(again.json()["items"]).toEqual(items);
     expect((await alidade(...argv, "--seed", "2")).json()["items"]).not.toEqual(items);
+  });
+
+  it("waits for every scorer, and names one that fails beside the scores of the others", async () => {
+    const judge = (score: Scorer<unknown, unknown>["score"]) => ({ scores: { judge: "" }, score });
+    scorers = [judge(async () => ({ judge: null }))];
+    const waited = await alidade("data", "addition", "--count", "1");
+    expect(waited.stdout).toContain("correct 1, judge abstains");
+    scorers = [judge(() => JSON.parse("{") as never)];
+    const failed = await alidade("data", "addition", "--count", "1");
+    expect([failed.code, failed.stdout]).toEqual([
+      0,
+      expect.stringMatching(/correct 1, judge failed: .*JSON/),
+    ]);
+    const { items } = (await alidade("data", "addition", "--count", "1", "--json")).json();
+    expect(items).toMatchObject([
+      { scores: { correct: 1 }, failures: { judge: { kind: "error" } } },
+    ]);
   });
 });
 

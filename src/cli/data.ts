@@ -6,10 +6,10 @@ import { pipeline } from "node:stream/promises";
 import { type Command, Option } from "commander";
 import { ConfigError } from "../core/errors.ts";
 import { randomStream } from "../core/random.ts";
-import type { Scores } from "../core/task.ts";
 import { describeSettings, resolveSettings } from "../core/settings.ts";
 import type { Setting } from "../core/settings.ts";
 import { openItemRows } from "../rollout/item-sources.ts";
+import { scoreOutputs, type ScoredOutput } from "../rollout/score-outputs.ts";
 import { type AnyTask, findTask } from "../tasks/registry.ts";
 import { collect, type CommandContext, type CommandResult } from "./command.ts";
 import { printResult, subcommand, wholeNumber } from "./command.ts";
@@ -37,10 +37,13 @@ function flagSettings(task: AnyTask): Setting[] {
   );
 }
 
-const scoresText = (scores: Scores): string =>
-  Object.entries(scores)
-    .map(([name, value]) => `${name} ${value === null ? "abstains" : formatNumber(value)}`)
-    .join(", ");
+const scoresText = ({ scores, failures }: ScoredOutput): string =>
+  [
+    ...Object.entries(scores).map(
+      ([name, value]) => `${name} ${value === null ? "abstains" : formatNumber(value)}`,
+    ),
+    ...Object.entries(failures).map(([name, { error }]) => `${name} failed: ${error.message}`),
+  ].join(", ");
 
 /** An item and where it comes from. */
 interface Numbered {
@@ -71,7 +74,7 @@ async function* numberedItems(
 
 const goldStream = (seed: number, index: number) => randomStream(seed, "data", index).fork("gold");
 
-function judgedItem(
+async function judgedItem(
   task: AnyTask,
   config: unknown,
   seed: number,
@@ -80,8 +83,28 @@ function judgedItem(
   const gold = task.gold(item, config, goldStream(seed, index));
   const level = task.level?.(item, config) ?? null;
   const prompt = task.prompt(item, config);
-  const scores = task.score(item, { text: gold, stopReason: "stop" }, config);
-  return { index, ...(place !== null && { place }), level, prompt, gold, scores, item };
+  const output = { text: gold, stopReason: "stop" as const };
+  const [scored] = await scoreOutputs(task, config, [{ item, output }]);
+  return { index, place, level, prompt, gold, scored: scored!, item };
+}
+
+type JudgedItem = Awaited<ReturnType<typeof judgedItem>>;
+
+/** An item as `--json` prints it; a score that failed is not among the scores. */
+function itemJson({ index, place, level, prompt, gold, scored, item }: JudgedItem): object {
+  const failures = Object.entries(scored.failures).map(
+    ([name, { kind, error }]) => [name, { kind, message: error.message }] as const,
+  );
+  return {
+    index,
+    ...(place !== null && { place }),
+    level,
+    prompt,
+    gold,
+    scores: scored.scores,
+    ...(failures.length > 0 && { failures: Object.fromEntries(failures) }),
+    item,
+  };
 }
 
 async function showData(
@@ -89,19 +112,22 @@ async function showData(
   config: unknown,
   options: DataOptions,
 ): Promise<CommandResult> {
-  const items: ReturnType<typeof judgedItem>[] = [];
+  const items: JudgedItem[] = [];
   for await (const one of numberedItems(task, config, options)) {
-    items.push(judgedItem(task, config, options.seed, one));
+    items.push(await judgedItem(task, config, options.seed, one));
   }
-  const text = items.map(({ index, place, level, prompt, gold, scores }) =>
+  const text = items.map(({ index, place, level, prompt, gold, scored }) =>
     [
       `${place ?? `${task.name} ${index + 1}`}${level === null ? "" : `, ${level}`}`,
       ...prompt.map(({ role, content }) => `  ${role}\n${indentText(content, "    ")}`),
       `  gold output\n${indentText(gold, "    ")}`,
-      `  scores of the gold output\n    ${scoresText(scores)}`,
+      `  scores of the gold output\n    ${scoresText(scored)}`,
     ].join("\n"),
   );
-  return { json: { task: task.name, seed: options.seed, config, items }, text: text.join("\n\n") };
+  return {
+    json: { task: task.name, seed: options.seed, config, items: items.map(itemJson) },
+    text: text.join("\n\n"),
+  };
 }
 
 /** Writes items as published rows, one JSON object a line. */

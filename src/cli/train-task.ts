@@ -3,7 +3,7 @@
 import { existsSync } from "node:fs";
 import { z } from "zod";
 import { resolveSettings } from "../core/settings.ts";
-import type { Task } from "../core/task.ts";
+import { taskScores, type Task } from "../core/task.ts";
 import type { PostTrainSummary } from "../algorithms/post-train.ts";
 import { ConfigError } from "../core/errors.ts";
 import { Interrupted } from "../run/interrupted.ts";
@@ -44,12 +44,13 @@ export async function trainTask<Item, TaskConfig>(
   options: TrainTaskOptions,
 ): Promise<PostTrainSummary> {
   const { out, seed = 1, reward, settings, quiet = false, signal } = options;
+  const scores = taskScores(task);
   const recipe: Recipe<Item, TaskConfig, Record<string, number>> = {
     task,
     reward: {
       settings: z.object(
         Object.fromEntries(
-          Object.entries(task.scores).map(([name, help]) => [
+          Object.entries(scores).map(([name, help]) => [
             name,
             z.number().default(0).describe(`weight of: ${help}`),
           ]),
@@ -64,7 +65,7 @@ export async function trainTask<Item, TaskConfig>(
   >;
   const config = withAbsolutePaths(resolveSettings(schema, [{ ...settings, reward }], []));
   if (Object.values(reward).every((weight) => weight === 0)) {
-    const hint = `scores: ${Object.keys(task.scores).join(", ")}`;
+    const hint = `scores: ${Object.keys(scores).join(", ")}`;
     throw new ConfigError({
       where: "reward",
       expected: "a score with a weight",

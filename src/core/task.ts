@@ -1,6 +1,7 @@
 // A task: a pure description of a problem. No tensors, no clock, no disk.
 
 import type { z } from "zod";
+import { ConfigError } from "./errors.ts";
 import type { Message } from "./messages.ts";
 import type { Random } from "./random.ts";
 
@@ -15,6 +16,21 @@ export interface Output {
 
 /** Named facts about one output. `null`: this scorer abstains; neither a zero nor an error. */
 export type Scores = Readonly<Record<string, number | null>>;
+
+/**
+ * States facts about an output beside the task's own: a judge on another machine, a slow check. Its failure leaves the scores
+ * of the others as they are. `signal` aborts at the time limit; what comes later is not heard.
+ */
+export interface Scorer<Item, Config> {
+  /** Every score name that `score` can return, with what it means. */
+  readonly scores: Readonly<Record<string, string>>;
+  score(
+    item: Item,
+    output: Output,
+    config: Config,
+    signal: AbortSignal,
+  ): Scores | PromiseLike<Scores>;
+}
 
 /** The held-out part is decided by `splitKey`, so no training item is ever a test item. */
 export type Split = "train" | "test";
@@ -42,13 +58,13 @@ export interface RowFormat<Item, Config> {
  * A problem with a verifiable answer. Every method is pure: the same arguments give the same result.
  * `Item` is plain data (JSON), so that it can be stored beside its samples.
  */
-export interface Task<Item, Config> {
+export interface Task<Item, Config> extends Scorer<Item, Config> {
   readonly name: string;
   /** One line for `alidade list`. */
   readonly summary: string;
   /** Schema with defaults and help for every setting. */
   readonly config: z.ZodType<Config>;
-  /** Every score name that `score` can return, with what it means. */
+  /** Every score name that `score` can return, with what it means. `taskScores` has those of all scorers. */
   readonly scores: Readonly<Record<string, string>>;
   /** Score (0 or 1) that evaluation reports as accuracy. */
   readonly accuracy: string;
@@ -61,8 +77,18 @@ export interface Task<Item, Config> {
   prompt(item: Item, config: Config): readonly Message[];
   /** An output with full marks; supervised training uses it. May draw from `random` where several are right. */
   gold(item: Item, config: Config, random: Random): string;
-  /** Facts about an output. Malformed output is a low score, never an exception; an exception is a bug of the scorer. */
-  score(item: Item, output: Output, config: Config): Scores;
+  /**
+   * Facts about an output. Malformed output is a low score, never an exception; an exception is a failure of the scorer. Names
+   * that `scores` does not list are left out.
+   */
+  score(
+    item: Item,
+    output: Output,
+    config: Config,
+    signal: AbortSignal,
+  ): Scores | PromiseLike<Scores>;
+  /** Further scorers, each with names of its own. */
+  readonly scorers?: readonly Scorer<Item, Config>[];
   /** Published rows of this task; absent: there are none. */
   readonly rows?: RowFormat<Item, Config>;
   /** Two items with one key are the same problem. */
@@ -77,7 +103,38 @@ export interface Task<Item, Config> {
   errorClass?(item: Item, output: Output, config: Config): string | null;
 }
 
-/** Gives a task literal its types. */
+/** A task whose own scores need no waiting. */
+export interface SyncTask<Item, Config> extends Task<Item, Config> {
+  score(item: Item, output: Output, config: Config): Scores;
+}
+
+/** Gives a task literal its types; one that scores at once can be asked so. */
+export function defineTask<Item, Config>(task: SyncTask<Item, Config>): SyncTask<Item, Config>;
+export function defineTask<Item, Config>(task: Task<Item, Config>): Task<Item, Config>;
 export function defineTask<Item, Config>(task: Task<Item, Config>): Task<Item, Config> {
   return task;
+}
+
+/** The task's own scorer, then the further ones. Throws a ConfigError when two have a name in common. */
+export function taskScorers<Item, Config>(
+  task: Task<Item, Config>,
+): readonly Scorer<Item, Config>[] {
+  const scorers = [task, ...(task.scorers ?? [])];
+  const names = scorers.flatMap(({ scores }) => Object.keys(scores));
+  const twice = names.find((name, index) => names.indexOf(name) < index);
+  if (twice === undefined) return scorers;
+  throw new ConfigError({
+    where: `task ${task.name}`,
+    expected: "every score name once",
+    got: `two scorers of ${JSON.stringify(twice)}`,
+  });
+}
+
+/** Every score that an output of the task gets, with what it means. */
+export function taskScores<Item, Config>(
+  task: Task<Item, Config>,
+): Readonly<Record<string, string>> {
+  return Object.assign({}, ...taskScorers(task).map(({ scores }) => scores)) as Readonly<
+    Record<string, string>
+  >;
 }

@@ -8,10 +8,12 @@ import {
   plainLogSoftmax,
   smallModels,
 } from "../../tests/plain-decoder.ts";
-import type { Example, LossSpec, StepOptions } from "../core/engine.ts";
+import type { Example, StepOptions } from "../core/engine.ts";
+import { policySettings, supervisedLoss, type LossSpec } from "../core/loss-spec.ts";
 import { DataError, EngineError } from "../core/errors.ts";
 import { randomStream } from "../core/random.ts";
-import { completionLength } from "../losses/weights.ts";
+import { evaluateLoss, resolveLoss, type PolicyChoice } from "../losses/index.ts";
+import { completionLength, wholeWindow } from "../losses/weights.ts";
 import type { DecoderConfig } from "../models/decoder.ts";
 import { LocalEngine, type LocalEngineOptions } from "./local-engine.ts";
 
@@ -50,7 +52,7 @@ async function policyExamples(
   const current = await engine.logProbs(list, { policy: "current", temperature });
   return list.map((example, index) => ({
     ...example,
-    advantage: [1.3, -0.8, 0.4, -1.7, 0][index % 5]!,
+    advantage: [1.3, -0.8, 0.4, -1.7, 0][index % 5] as number,
     // Far enough for the clip to act on some tokens, and never near its corner.
     old: current[index]!.map(
       (value, at) => value + [0.05, -0.6, 0.5, -0.1, 0.3][(at + index) % 5]!,
@@ -60,13 +62,24 @@ async function policyExamples(
   }));
 }
 
-const crossEntropy: LossSpec = { type: "cross-entropy", aggregation: "token-mean" };
-const policyGradient: LossSpec = {
+const crossEntropy = supervisedLoss;
+type PolicyLoss = Extract<LossSpec, { type: "policy-gradient" }>;
+const policyGradient: PolicyLoss = {
   type: "policy-gradient",
-  aggregation: "sequence-mean",
-  clip: { low: 0.2, high: 0.28 },
-  klBeta: 0.07,
   temperature: 0.8,
+  ...policySettings.parse({
+    surrogate: { type: "clip", low: 0.2, high: 0.28 },
+    kl: { type: "loss", weight: 0.07 },
+    aggregation: { type: "sequence-mean" },
+  }),
+};
+const byTokens = { type: "token-mean", tokens: "loss", of: "step" } as const;
+const bySequences = { type: "sequence-mean", empty: "count" } as const;
+const firstPass: PolicyLoss = {
+  ...policyGradient,
+  surrogate: { type: "unclipped" },
+  kl: { type: "none" },
+  aggregation: byTokens,
 };
 
 const ragged = (): Example[] => [sequence(3, 7), sequence(1, 5), sequence(4, 8), sequence(2, 3)];
@@ -95,24 +108,27 @@ function plainLoss(
   config: DecoderConfig,
   parameters: PlainParameters,
   list: readonly Example[],
-  loss: LossSpec,
+  loss: PolicyLoss | typeof crossEntropy,
 ): number {
-  const temperature = loss.type === "cross-entropy" ? 1 : loss.temperature;
+  const temperature = loss.type === "policy-gradient" ? loss.temperature : 1;
   const sums = plainDistributions(config, parameters, list, temperature).map((rows, index) => {
-    const { tokens, promptLength, mask, advantage = 0, old, reference } = list[index]!;
+    const { tokens, promptLength, mask, old, reference } = list[index]!;
+    const advantage = Number(list[index]!.advantage ?? 0);
     let [total, count] = [0, 0];
     rows.forEach((row, at) => {
       const logProb = row[tokens[promptLength + at]!]!;
       let value = -logProb;
       if (loss.type === "policy-gradient") {
         const ratio = old === undefined ? 1 : Math.exp(logProb - old[at]!);
-        const { clip } = loss;
+        const { surrogate, kl } = loss;
         const clipped =
-          clip === null ? ratio : Math.min(1 + clip.high, Math.max(1 - clip.low, ratio));
+          surrogate.type === "clip"
+            ? Math.min(1 + surrogate.high, Math.max(1 - surrogate.low, ratio))
+            : ratio;
         const difference = (reference?.[at] ?? logProb) - logProb;
         value =
           -Math.min(ratio * advantage, clipped * advantage) +
-          loss.klBeta * (Math.exp(difference) - difference - 1);
+          (kl.type === "loss" ? kl.weight : 0) * (Math.exp(difference) - difference - 1);
       }
       const weight = mask?.[at] ?? 1;
       total += weight * value;
@@ -120,7 +136,7 @@ function plainLoss(
     });
     return { total, count };
   });
-  if (loss.aggregation === "token-mean") {
+  if ((loss as PolicyLoss).aggregation.type === "token-mean") {
     return (
       sums.reduce((sum, { total }) => sum + total, 0) /
       sums.reduce((sum, { count }) => sum + count, 0)
@@ -159,14 +175,11 @@ describe.each(models)("%s", (_name, config) => {
   it.each([
     ["cross-entropy", crossEntropy],
     ["a clipped policy gradient with KL", policyGradient],
-    [
-      "a policy gradient on the first pass",
-      { ...policyGradient, clip: null, klBeta: 0, aggregation: "token-mean" } as const,
-    ],
-  ])("has the loss and the gradient of %s", async (title, loss) => {
+    ["a policy gradient on the first pass", firstPass],
+  ] as const)("has the loss and the gradient of %s", async (title, loss) => {
     const engine = lively(config);
     const isFirst = title.endsWith("first pass");
-    const temperature = loss.type === "cross-entropy" ? 1 : loss.temperature;
+    const temperature = loss.type === "policy-gradient" ? loss.temperature : 1;
     let batch = ragged();
     if (loss.type === "policy-gradient") {
       batch = (await policyExamples(engine, batch, temperature)).map(
@@ -176,7 +189,7 @@ describe.each(models)("%s", (_name, config) => {
     }
     const result = await engine.accumulate(batch, loss);
     const parameters = parametersOf(engine);
-    const plain = (): number => plainLoss(config, parameters, batch, loss);
+    const plain = (): number => plainLoss(config, parameters, batch, loss as PolicyLoss);
     expect(Math.abs(result.loss - plain())).toBeLessThan(1e-5);
 
     plainDistributions(config, parameters, batch, temperature).forEach((rows, index) => {
@@ -235,30 +248,30 @@ describe("accumulate", () => {
     );
   });
 
-  it.each(["sequence-mean", "token-mean"] as const)(
-    "of a batch of 8 equals 8 x a batch of 1, %s",
-    async (aggregation) => {
-      const engine = lively();
-      const loss = { ...policyGradient, aggregation };
-      const lengths = [7, 7, 7, 7, 7, 7, 7, 7].map(
-        (length, index) => length + (aggregation === "sequence-mean" ? index : 0),
-      );
-      const batch = (
-        await policyExamples(
-          engine,
-          lengths.map((length) => sequence(3, length)),
-          loss.temperature,
-        )
-      ).map(({ mask: _mask, ...rest }) => rest);
-      const whole = await engine.accumulate(batch, loss);
-      const gradient = gradientsOf(engine);
-      await clearGradient(engine);
-      let total = 0;
-      for (const one of batch) total += (await engine.accumulate([one], loss)).loss;
-      expect(total / 8).toBeCloseTo(whole.loss, 5);
-      expect(farthest(gradientsOf(engine), gradient, 8)).toBeLessThan(1e-5);
-    },
-  );
+  it.each([
+    ["sequence-mean", bySequences],
+    ["token-mean", byTokens],
+  ])("of a batch of 8 equals 8 x a batch of 1, %s", async (name, aggregation) => {
+    const engine = lively();
+    const loss = { ...policyGradient, aggregation };
+    const lengths = [7, 7, 7, 7, 7, 7, 7, 7].map(
+      (length, index) => length + (name === "sequence-mean" ? index : 0),
+    );
+    const batch = (
+      await policyExamples(
+        engine,
+        lengths.map((length) => sequence(3, length)),
+        loss.temperature,
+      )
+    ).map(({ mask: _mask, ...rest }) => rest);
+    const whole = await engine.accumulate(batch, loss);
+    const gradient = gradientsOf(engine);
+    await clearGradient(engine);
+    let total = 0;
+    for (const one of batch) total += (await engine.accumulate([one], loss)).loss;
+    expect(total / 8).toBeCloseTo(whole.loss, 5);
+    expect(farthest(gradientsOf(engine), gradient, 8)).toBeLessThan(1e-5);
+  });
 
   it("does not depend on the size of the micro-batches", async () => {
     const results = [];
@@ -321,7 +334,7 @@ describe("accumulate", () => {
       promptLength: 5,
     });
     const group = [continued(6), sequence(4, 9), continued(3), continued(8), continued(0)];
-    const loss = { ...policyGradient, aggregation: "token-mean" } as const;
+    const loss = { ...policyGradient, aggregation: byTokens };
     const batch = await policyExamples(engine, group, loss.temperature);
     const whole = await engine.accumulate(batch, loss);
     const gradient = gradientsOf(engine);
@@ -751,7 +764,7 @@ describe("wrong use", () => {
     ],
     [
       "no advantage",
-      () => engine.accumulate([row(1, 2)], { ...policyGradient, klBeta: 0 }),
+      () => engine.accumulate([row(1, 2)], firstPass),
       'expected "advantage" for this loss, got none',
     ],
   ])("%s is an error that says where", async (_title, use, message) => {
@@ -776,13 +789,7 @@ describe("padding of a batch", () => {
     const engine = lively();
     // Logits 500 times as steep: the padding token has a log-probability far below -88, where exp overflows.
     const temperature = 0.002;
-    const loss: LossSpec = {
-      type: "policy-gradient",
-      aggregation: "sequence-mean",
-      clip: null,
-      klBeta: 0.1,
-      temperature,
-    };
+    const loss = { ...policyGradient, surrogate: { type: "unclipped" }, temperature } as const;
     const list = ragged();
     const reference = await engine.logProbs(list, { policy: "current", temperature });
     const batch = list.map((one, index) => ({
@@ -794,6 +801,123 @@ describe("padding of a batch", () => {
     expect(Number.isFinite(result.loss)).toBe(true);
     for (const name of engine.parameterNames) {
       expect(engine.gradient(name).every(Number.isFinite), name).toBe(true);
+    }
+  });
+});
+
+/** Specs that between them use every term of a policy loss. */
+const everySpec: readonly PolicyChoice[] = [
+  { profile: "trl-0.14" },
+  { profile: "trl-1.13", kl: { weight: 0.1 }, sampler: { level: "token", outside: "truncate" } },
+  { profile: "verl", entropy: { weight: 0.02 }, surrogate: { type: "clip", dual: 1.2 } },
+  { profile: "dr-grpo", entropy: { weight: 0.05 }, offPolicyMask: { threshold: 0.01 } },
+  { profile: "gspo", surrogate: { type: "clip", low: 0.2, high: 0.2 } },
+  { profile: "gspo", ratio: "sequence-token", aggregation: { type: "sequence-sum" } },
+  { profile: "cispo", surrogate: { type: "cispo", low: 0.7, high: 1.3 } },
+  { surrogate: { type: "sapo" }, aggregation: { type: "micro-batch-token-mean", sequences: 2 } },
+  { surrogate: { type: "vespo" }, sampler: { type: "correction", level: "token" } },
+  { profile: "tinker-cookbook" },
+];
+
+describe("a loss that is evaluated alone", () => {
+  it.each(everySpec.map((choice) => [JSON.stringify(choice), choice] as const))(
+    "moves the weights as the fused one does: %s",
+    async (_title, choice) => {
+      const engine = lively(small, { microBatchTokens: 24 });
+      const temperature = 0.8;
+      const list = Array.from({ length: 7 }, (_, index) =>
+        sequence(1 + (index % 3), 4 + 3 * index),
+      );
+      const batch = (await policyExamples(engine, list, temperature)).map((one) => ({
+        ...one,
+        sampler: one.old!.map((value, at) => value + [0.1, -0.2, 0][at % 3]!),
+      }));
+      const resolved = resolveLoss(choice);
+      if (resolved.type !== "policy-gradient") throw new Error("not a policy loss");
+      const fused = await engine.accumulate(batch, {
+        type: "policy-gradient",
+        temperature,
+        ...resolved.spec,
+        entropy: null, // its gradient needs the whole distribution
+      });
+      const gradient = gradientsOf(engine);
+      await clearGradient(engine);
+      const alone = evaluateLoss(
+        {
+          logprobs: fused.logProbs,
+          old: batch.map(({ old }) => old!),
+          reference: batch.map(({ reference }) => reference!),
+          sampler: batch.map(({ sampler }) => sampler),
+          advantages: batch.map(({ advantage }) => advantage as number),
+          mask: batch.map(({ mask }) => mask!),
+        },
+        { ...choice, entropy: null } as PolicyChoice,
+      );
+      expect(alone.loss).toBeCloseTo(fused.loss, 5);
+      await engine.accumulate(
+        batch.map((one, index) => ({ ...one, slope: Float32Array.from(alone.gradient[index]!) })),
+        { type: "linear", temperature },
+      );
+      expect(farthest(gradientsOf(engine), gradient)).toBeLessThan(1e-4);
+      expect(Object.values(gradient).some((values) => values.some((x) => x !== 0))).toBe(true);
+    },
+  );
+
+  it("has the entropy bonus in the fused loss", async () => {
+    const engine = lively();
+    const batch = ragged().map((one) => ({ ...one, advantage: 0 }));
+    const weight = 0.3;
+    const loss: LossSpec = { ...firstPass, temperature: 1, entropy: { weight, mean: "tokens" } };
+    const result = await engine.accumulate(batch, loss);
+    const tokens = result.entropy.flatMap((row) => Array.from(row));
+    const bonus = tokens.reduce((sum, value) => sum + value, 0) / tokens.length;
+    expect(result.loss).toBeCloseTo(-weight * bonus, 5);
+    const name = engine.parameterNames.find((one) => one.includes("down_proj"))!;
+    const [values, gradient] = [engine.parameter(name), engine.gradient(name)];
+    const at = gradient.indexOf(gradient.reduce((a, b) => (Math.abs(b) > Math.abs(a) ? b : a), 0));
+    const slope = gradient[at]!;
+    const start = values[at]!;
+    const moved = async (to: number): Promise<number> => {
+      values[at] = to;
+      return (await engine.accumulate(batch, loss)).loss;
+    };
+    const step = 0.02;
+    const numeric = ((await moved(start + step)) - (await moved(start - step))) / (2 * step);
+    expect(Math.abs(numeric / slope - 1)).toBeLessThan(0.02);
+  });
+
+  it("is the same however the window is cut into batches, but for a mean over micro-batches", async () => {
+    const engine = lively();
+    const list = Array.from({ length: 8 }, (_, index) => sequence(2, 4 + 2 * index));
+    const batch = await policyExamples(engine, list, policyGradient.temperature);
+    const window = wholeWindow(batch.map(({ mask }) => mask!));
+    for (const aggregation of [
+      bySequences,
+      byTokens,
+      { type: "fixed-length", length: null, empty: "skip" },
+      { type: "sequence-sum", empty: "count" },
+      { type: "token-sum" },
+      { type: "micro-batch-token-mean", sequences: null },
+    ] as const) {
+      const loss = { ...policyGradient, aggregation };
+      const results = [];
+      for (const size of [8, 4, 2, 1]) {
+        let total = 0;
+        for (let start = 0; start < 8; start += size) {
+          const part = batch.slice(start, start + size);
+          total += (await engine.accumulate(part, loss, { ...window, batches: 8 / size })).loss;
+        }
+        results.push({ total, gradient: gradientsOf(engine) });
+        await clearGradient(engine);
+      }
+      const [whole, ...cut] = results;
+      const differences = cut.map(({ gradient }) => farthest(gradient, whole!.gradient));
+      if (aggregation.type === "micro-batch-token-mean") {
+        expect(Math.min(...differences)).toBeGreaterThan(1e-2);
+        continue;
+      }
+      for (const { total } of cut) expect(total).toBeCloseTo(whole!.total, 5);
+      expect(Math.max(...differences), aggregation.type).toBeLessThan(2e-5);
     }
   });
 });

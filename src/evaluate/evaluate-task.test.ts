@@ -5,11 +5,14 @@ import {
   sumEnvironment,
   sumTask,
   tokenizer,
+  type Sum,
 } from "../../tests/scripted-engine.ts";
 import { RunError } from "../core/errors.ts";
 import { silentProgress } from "../core/progress.ts";
 import { randomStream } from "../core/random.ts";
 import { wilsonInterval } from "../core/statistics.ts";
+import type { Scores } from "../core/task.ts";
+import { scoringSettings } from "../rollout/score-outputs.ts";
 import { evaluateTask, type EvaluateOptions } from "./evaluate-task.ts";
 
 const options: EvaluateOptions = {
@@ -92,6 +95,27 @@ describe("evaluateTask", () => {
     await expect(evaluating).rejects.toThrow(
       "evaluation: item 2 of task sum: expected scores, got an error of the scorer: the scorer fell over",
     );
+  });
+
+  it("counts what other scorers fail at, and keeps it out of their mean", async () => {
+    const judge = async (item: Sum): Promise<Scores> => {
+      if (item.a === 20) throw new Error("busy");
+      return { judge: item.a === 9 ? Number.NaN : 0.5 };
+    };
+    const environment = {
+      ...sumEnvironment,
+      scoring: scoringSettings.parse({ retries: 0 }),
+      task: { ...sumTask, scorers: [{ scores: { judge: "" }, score: judge }] },
+    };
+    const engine = new ScriptedEngine({ answer: solve });
+    const { evaluation } = await evaluateTask(engine, environment, items, options);
+    expect(evaluation).toMatchObject({
+      accuracy: 1,
+      scores: { judge: 0.5 },
+      scorerFailures: { judge: { error: 1, notFinite: 1 } },
+    });
+    const plain = await evaluateTask(engine, sumEnvironment, items, options);
+    expect("scorerFailures" in plain.evaluation).toBe(false);
   });
 
   it("stops at a model whose numbers broke: that is no accuracy of 0", async () => {

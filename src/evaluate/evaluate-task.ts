@@ -5,8 +5,9 @@ import { RunError } from "../core/errors.ts";
 import type { Progress } from "../core/progress.ts";
 import { randomStream } from "../core/random.ts";
 import { wilsonInterval } from "../core/statistics.ts";
-import type { Output } from "../core/task.ts";
-import { rollOut, type Environment } from "../rollout/single-turn.ts";
+import type { Output, Task } from "../core/task.ts";
+import type { FailureKind } from "../rollout/score-outputs.ts";
+import { rollOut, type Environment, type ScoredCompletion } from "../rollout/single-turn.ts";
 
 export interface EvaluateOptions {
   readonly maxTokens: number;
@@ -29,8 +30,12 @@ export interface TaskEvaluation extends Accuracy {
   readonly levels: Readonly<Record<string, Accuracy>>;
   /** Wrong answers by class. */
   readonly errors: Readonly<Record<string, number>>;
-  /** Mean of every score over the items where it does not abstain. */
+  /** Mean of every score over the items where it neither abstains nor fails. */
   readonly scores: Readonly<Record<string, number>>;
+  /** Items where a score failed, by score and kind; absent: none did. */
+  readonly scorerFailures?: Readonly<
+    Record<string, Readonly<Partial<Record<FailureKind, number>>>>
+  >;
   readonly meanTokens: number;
   /** One character an item, in order: 1 right, 0 wrong. Two evaluations of the same items can be compared in pairs. */
   readonly outcomes: string;
@@ -69,7 +74,56 @@ function grouped<T>(list: readonly T[], keyOf: (value: T) => string): Map<string
   return groups;
 }
 
-/** One answer to every item. A scorer that fails stops the evaluation: a failure is not a wrong answer. */
+/** Whether the answer is right. Throws where that is not known: a failure is not a wrong answer. */
+function isRight<Item, Config>(
+  task: Task<Item, Config>,
+  { scores, failures, logProbs }: ScoredCompletion,
+  where: string,
+): boolean {
+  const broken = logProbs.find((value) => !Number.isFinite(value));
+  if (broken !== undefined) {
+    const got = String(broken);
+    const hint = "the weights are broken";
+    throw new RunError({ where, expected: "finite log-probabilities", got, hint });
+  }
+  const failure = failures[task.accuracy];
+  if (failure !== undefined) {
+    const got = `an error of the scorer: ${failure.error.message}`;
+    throw new RunError({ where, expected: "scores", got, cause: failure.error });
+  }
+  if (scores[task.accuracy] === null) {
+    const expected = `a number for ${task.accuracy}, which is the accuracy`;
+    throw new RunError({ where, expected, got: "a scorer that abstains" });
+  }
+  return scores[task.accuracy] === 1;
+}
+
+/** Means of the scores that are known, and how often the others failed. */
+function scoreMeans(
+  completions: readonly ScoredCompletion[],
+): Pick<TaskEvaluation, "scores" | "scorerFailures"> {
+  const sums = new Map<string, { total: number; count: number }>();
+  const failed: Record<string, Partial<Record<FailureKind, number>>> = {};
+  for (const completion of completions) {
+    for (const [name, score] of Object.entries(completion.scores)) {
+      if (score === null) continue;
+      const { total, count } = sums.get(name) ?? { total: 0, count: 0 };
+      sums.set(name, { total: total + score, count: count + 1 });
+    }
+    for (const [name, { kind }] of Object.entries(completion.failures)) {
+      failed[name] = { ...failed[name], [kind]: (failed[name]?.[kind] ?? 0) + 1 };
+    }
+  }
+  return {
+    scores: Object.fromEntries([...sums].map(([name, { total, count }]) => [name, total / count])),
+    ...(Object.keys(failed).length > 0 && { scorerFailures: failed }),
+  };
+}
+
+/**
+ * One answer to every item. Where the accuracy is not known, because its scorer failed, the evaluation stops; other scores that
+ * fail are counted and left out of their mean.
+ */
 export async function evaluateTask<Item, Config>(
   engine: Engine,
   environment: Environment<Item, Config>,
@@ -79,7 +133,7 @@ export async function evaluateTask<Item, Config>(
   const { task, config } = environment;
   const judged: { item: Item; output: Output; right: boolean; level: string; tokens: number }[] =
     [];
-  const sums = new Map<string, { total: number; count: number }>();
+  const completions: ScoredCompletion[] = [];
   options.progress.begin(options.label, items.length);
   for (let start = 0; start < items.length; start += ITEMS_AT_ONCE) {
     const rollouts = await rollOut(engine, environment, items.slice(start, start + ITEMS_AT_ONCE), {
@@ -89,39 +143,14 @@ export async function evaluateTask<Item, Config>(
       random: (prompt) => randomStream(options.seed, "evaluation", start + prompt),
     });
     rollouts.forEach(({ item, completions: [completion] }, index) => {
-      const { scored, text, stopReason, tokens, logProbs } = completion!;
-      if (!logProbs.every(Number.isFinite)) {
-        throw new RunError({
-          where: `evaluation: item ${start + index} of task ${task.name}`,
-          expected: "finite log-probabilities",
-          got: String(logProbs.find((value) => !Number.isFinite(value))),
-          hint: "the weights are broken",
-        });
-      }
-      if ("error" in scored) {
-        throw new RunError({
-          where: `evaluation: item ${start + index} of task ${task.name}`,
-          expected: "scores",
-          got: `an error of the scorer: ${scored.error.message}`,
-          cause: scored.error,
-        });
-      }
-      if (scored.scores[task.accuracy] === null) {
-        throw new RunError({
-          where: `evaluation: item ${start + index} of task ${task.name}`,
-          expected: `a number for ${task.accuracy}, which is the accuracy`,
-          got: "a scorer that abstains",
-        });
-      }
-      for (const [name, score] of Object.entries(scored.scores)) {
-        if (score === null) continue;
-        const { total, count } = sums.get(name) ?? { total: 0, count: 0 };
-        sums.set(name, { total: total + score, count: count + 1 });
-      }
+      const { text, stopReason, tokens } = completion!;
+      const where = `evaluation: item ${start + index} of task ${task.name}`;
+      const right = isRight(task, completion!, where);
+      completions.push(completion!);
       judged.push({
         item,
         output: { text, stopReason },
-        right: scored.scores[task.accuracy] === 1,
+        right,
         level: task.level?.(item, config) ?? "all",
         tokens: tokens.length,
       });
@@ -147,7 +176,7 @@ export async function evaluateTask<Item, Config>(
       inOrder.map(([level, list]) => [level, accuracyOf(list.map(({ right }) => right))]),
     ),
     errors: Object.fromEntries([...classes].map(([name, list]) => [name, list.length])),
-    scores: Object.fromEntries([...sums].map(([name, { total, count }]) => [name, total / count])),
+    ...scoreMeans(completions),
     meanTokens: judged.reduce((total, { tokens }) => total + tokens, 0) / judged.length,
     outcomes: judged.map(({ right }) => (right ? "1" : "0")).join(""),
   };

@@ -1,11 +1,5 @@
 import { describe, expect, it } from "vitest";
-import {
-  ScriptedEngine,
-  solve,
-  sumEnvironment,
-  sumTask,
-  tokenizer,
-} from "../../tests/scripted-engine.ts";
+import { ScriptedEngine, solve, sumEnvironment, tokenizer } from "../../tests/scripted-engine.ts";
 import { randomStream } from "../core/random.ts";
 import { rollOut, type RolloutOptions } from "./single-turn.ts";
 
@@ -28,9 +22,9 @@ describe("rollOut", () => {
     const rollouts = await rollOut(engine, sumEnvironment, items, { ...options, topK: 4 });
     expect(rollouts.map(({ item }) => item)).toEqual(items);
     const found = rollouts.map(({ completions }) =>
-      completions.map(({ text, stopReason, scored }) => [text, stopReason, scored]),
+      completions.map(({ text, stopReason, scores }) => [text, stopReason, scores]),
     );
-    const scores = (correct: number, short: number) => ({ scores: { correct, short } });
+    const scores = (correct: number, short: number) => ({ correct, short });
     expect(found).toEqual([
       [
         ["3", "stop", scores(1, 1)],
@@ -57,44 +51,5 @@ describe("rollOut", () => {
     expect(tokenizer.decode(call!.prompts[1]!)).toBe("<|user|>20+5<|assistant|>");
     expect(rollouts[1]!.promptTokens).toEqual(call!.prompts[1]);
     expect(rollouts[1]!.messages).toEqual([{ role: "user", content: "20+5" }]);
-  });
-
-  it("keeps the error of a scorer beside the scores of the others", async () => {
-    const failing = {
-      ...sumEnvironment,
-      task: {
-        ...sumTask,
-        score: (...[item, output, config]: Parameters<typeof sumTask.score>) => {
-          if (output.text === "bad") throw new TypeError("no such thing");
-          if (output.text === "worse") throw "a text";
-          return sumTask.score(item, output, config);
-        },
-      },
-    };
-    const answers = ["bad", "3", "worse"];
-    const engine = new ScriptedEngine({ answer: (_question, sample) => answers[sample]! });
-    const [rollout] = await rollOut(engine, failing, [items[0]!], { ...options, group: 3 });
-    const [bad, good, worse] = rollout!.completions.map(({ scored }) => scored);
-    expect(bad).toEqual({ error: new TypeError("no such thing") });
-    expect(good).toEqual({ scores: { correct: 1, short: 1 } });
-    expect(worse).toEqual({ error: new Error("a text") });
-  });
-});
-
-describe("a score that is no number", () => {
-  it.each([
-    ["NaN", Number.NaN, "NaN"],
-    ["a boolean", true, "boolean"],
-    ["missing", undefined, "undefined"],
-  ])("%s is an error of the scorer, not a reward", async (_name, value, got) => {
-    const broken = {
-      ...sumEnvironment,
-      task: { ...sumTask, score: () => ({ correct: value as number, short: 1 }) },
-    };
-    const [rollout] = await rollOut(new ScriptedEngine({ answer: solve }), broken, items, options);
-    const { scored } = rollout!.completions[0]!;
-    expect("error" in scored && scored.error.message).toBe(
-      `score correct: expected a finite number or null, got ${got}`,
-    );
   });
 });

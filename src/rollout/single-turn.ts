@@ -1,16 +1,14 @@
 // One prompt, one completion: samples groups from an engine and lets the task score them.
 
 import type { Completion, Engine, SampleOptions } from "../core/engine.ts";
-import { DataError } from "../core/errors.ts";
 import type { Message } from "../core/messages.ts";
 import type { Random } from "../core/random.ts";
-import type { Output, Scores, Task } from "../core/task.ts";
+import type { Output, Task } from "../core/task.ts";
 import type { ChatTokenizer } from "../text/chat-tokenizer.ts";
+import { scoreOutputs, type ScoredOutput, type ScoringSettings } from "./score-outputs.ts";
 
-export interface ScoredCompletion extends Completion, Output {
-  /** Facts about the output, or the error that kept the task from stating them; never merged. */
-  readonly scored: { readonly scores: Scores } | { readonly error: Error };
-}
+/** A completion, its text, its scores by name, and the scores that failed, by name. */
+export interface ScoredCompletion extends Completion, Output, ScoredOutput {}
 
 export interface Rollout<Item> {
   readonly item: Item;
@@ -28,35 +26,13 @@ export interface RolloutOptions {
   readonly random: (prompt: number, sample: number) => Random;
 }
 
-/** A task with what is needed to show its items to a model. */
+/** A task with what is needed to show its items to a model and to judge what it writes. */
 export interface Environment<Item, Config> {
   readonly task: Task<Item, Config>;
   readonly config: Config;
   readonly tokenizer: ChatTokenizer;
-}
-
-function scored<Item, Config>(
-  { task, config }: Environment<Item, Config>,
-  item: Item,
-  output: Output,
-): ScoredCompletion["scored"] {
-  try {
-    const scores = task.score(item, output, config);
-    for (const name of Object.keys(task.scores)) checkScore(name, scores[name]);
-    return { scores };
-  } catch (error) {
-    return { error: error instanceof Error ? error : new Error(String(error)) };
-  }
-}
-
-/** A score is a finite number or null; anything else is a bug of the task, and bugs are not zeros. */
-function checkScore(name: string, value: unknown): void {
-  if (value === null || (typeof value === "number" && Number.isFinite(value))) return;
-  throw new DataError({
-    where: `score ${name}`,
-    expected: "a finite number or null",
-    got: typeof value === "number" ? String(value) : typeof value,
-  });
+  /** How long, how often and how many at once; absent: the defaults. */
+  readonly scoring?: ScoringSettings;
 }
 
 /** A prompt with its completions, not scored yet. */
@@ -92,19 +68,24 @@ export async function sampleGroups<Item, Config>(
   return prompts.map((prompt, index) => ({ ...prompt, completions: groups[index]! }));
 }
 
-/** Lets the task score sampled completions. */
-export function scoreGroups<Item, Config>(
-  environment: Environment<Item, Config>,
+/** Lets the scorers of the task judge sampled completions. */
+export async function scoreGroups<Item, Config>(
+  { task, config, tokenizer, scoring }: Environment<Item, Config>,
   groups: readonly SampledGroup<Item>[],
-): Rollout<Item>[] {
+): Promise<Rollout<Item>[]> {
+  const outputs = groups.flatMap(({ item, completions }) =>
+    completions.map(({ tokens, stopReason }) => ({
+      item,
+      output: { text: tokenizer.decodeAnswer(tokens), stopReason },
+    })),
+  );
+  const scored = await scoreOutputs(task, config, outputs, scoring);
+  let next = 0;
   return groups.map((group) => ({
     ...group,
     completions: group.completions.map((completion) => {
-      const output = {
-        text: environment.tokenizer.decodeAnswer(completion.tokens),
-        stopReason: completion.stopReason,
-      };
-      return { ...completion, ...output, scored: scored(environment, group.item, output) };
+      const index = next++;
+      return { ...completion, ...outputs[index]!.output, ...scored[index]! };
     }),
   }));
 }

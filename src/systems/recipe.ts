@@ -13,7 +13,7 @@ import {
 import type { RewardWeights } from "../algorithms/grpo.ts";
 import { nearestName, unknownName } from "../core/errors.ts";
 import { randomStream } from "../core/random.ts";
-import type { Task } from "../core/task.ts";
+import { taskScores, type Task } from "../core/task.ts";
 import { LocalEngine } from "../engine/local-engine.ts";
 import { evaluateTask, type JudgedItems } from "../evaluate/evaluate-task.ts";
 import { loraTargets, type DecoderConfig } from "../models/decoder.ts";
@@ -166,12 +166,13 @@ export function recipeSettings<Item, TaskConfig, RewardConfig>({
   task,
   reward,
 }: Recipe<Item, TaskConfig, RewardConfig>) {
-  if (!Object.hasOwn(task.scores, task.accuracy)) {
+  const scores = taskScores(task);
+  if (!Object.hasOwn(scores, task.accuracy)) {
     throw unknownName(
       `task ${task.name}`,
       "score as its accuracy",
       task.accuracy,
-      Object.keys(task.scores),
+      Object.keys(scores),
     );
   }
   const settings = z.object({
@@ -292,7 +293,7 @@ export async function trainRecipe<Item, TaskConfig, RewardConfig>(
     if (hasAdapters) await load();
     const summary = await postTrain<Item, TaskConfig>({
       engine,
-      environment: { task, config: config.task, tokenizer },
+      environment: { task, config: config.task, tokenizer, scoring: config.scoring },
       items,
       run,
       progress,
@@ -337,7 +338,7 @@ export async function evaluateRecipe<Item, TaskConfig, RewardConfig>(
   const engine = localEngine(modelConfig, config.engine);
   try {
     await engine.loadWeights(modelDirectory);
-    const environment = { task, config: config.task, tokenizer };
+    const environment = { task, config: config.task, tokenizer, scoring: config.scoring };
     const { maxTokens, temperature } = config.evaluate;
     const items = await openTestItems(task, config.task, config.data, seed, count);
     const judged = await evaluateTask(engine, environment, items, {

@@ -234,12 +234,16 @@ export class OrtLibrary {
     this.checked("Run", session, null, ...names.arguments);
   }
 
-  createSession(model: Uint8Array, profilePrefix: string | undefined): Pointer {
+  /** A session of a model; `optimise` lets the runtime rewrite its graph. */
+  createSession(
+    model: Uint8Array,
+    { optimise, profilePrefix }: { optimise: boolean; profilePrefix: string | undefined },
+  ): Pointer {
     const options = this.created("CreateSessionOptions");
     try {
       this.checked("DisablePerSessionThreads", options);
       this.checked("AddSessionConfigEntry", options, "session.use_env_allocators", "1");
-      this.checked("SetSessionGraphOptimizationLevel", options, 99);
+      this.checked("SetSessionGraphOptimizationLevel", options, optimise ? 99 : 0);
       // Patterns ask the arena for one block a program; with many shapes that keeps twice the memory, and is no faster.
       this.checked("DisableMemPattern", options);
       if (profilePrefix !== undefined) this.checked("EnableProfiling", options, profilePrefix);

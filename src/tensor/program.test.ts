@@ -9,6 +9,7 @@ import {
   allocate,
   compile,
   exp,
+  gradients,
   input,
   matmul,
   mul,
@@ -190,7 +191,11 @@ describe("compile", () => {
   });
 
   it("hands on what ONNX Runtime did not like", () => {
-    const garbled = () => ortLibrary().createSession(Uint8Array.of(1, 2, 3, 4), undefined);
+    const garbled = () =>
+      ortLibrary().createSession(Uint8Array.of(1, 2, 3, 4), {
+        optimise: true,
+        profilePrefix: undefined,
+      });
     expect(garbled).toThrow(EngineError);
     expect(garbled).toThrow(/^ONNX Runtime CreateSessionFromArray: .*(protobuf|model)/i);
   });
@@ -245,4 +250,30 @@ it("writes ONNX Runtime's profile on request, with the labels of our layers", ()
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
+});
+
+describe("double precision", () => {
+  it("computes the same graph in float64, constants included", () => {
+    const x = input("x", [2, 3]);
+    const y = mul(matmul(mul(x, 0.1), transpose(x, [1, 0])), 0.3);
+    const slope = gradients(sum(exp(y)), [x])[0]!;
+    const values = [0.1, -0.7, 1.3, 2.1, 0.01, -0.4];
+    using program = compile({ y, slope }, { precision: "float64" });
+    const memory = Object.assign(allocate("float64", [2, 3]), values);
+    const binding = program.bind({ x: memory });
+    binding.runNow();
+    const rows = [values.slice(0, 3), values.slice(3)];
+    const product = (a: number, b: number): number =>
+      0.03 * rows[a]!.reduce((sum_, value, index) => sum_ + value * rows[b]![index]!, 0);
+    [0, 1].forEach((a) =>
+      [0, 1].forEach((b) => {
+        expect(binding.doubles("y")[2 * a + b]).toBeCloseTo(product(a, b), 15);
+      }),
+    );
+    // d/dx_00 of Σ exp(y): 2 · 0.03 (x_00 exp(y_00) + x_10 exp(y_01))
+    const expected =
+      0.06 * (rows[0]![0]! * Math.exp(product(0, 0)) + rows[1]![0]! * Math.exp(product(0, 1)));
+    expect(binding.doubles("slope")[0]).toBeCloseTo(expected, 15);
+    expect(() => program.bind({ x: allocate("float32", [2, 3]) })).toThrow("Float64Array of 6");
+  });
 });

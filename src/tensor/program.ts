@@ -86,7 +86,10 @@ export class Program implements Disposable {
     const encoded = encodeGraph(graph, precision);
     this.inputs = encoded.inputs;
     this.outputs = encoded.outputs;
-    this.#session = ortLibrary().createSession(encoded.bytes, options.profile);
+    // Rewriting would round factors to float32 (it fuses them into products), which float64 must not have.
+    const optimise = precision === "float32";
+    const profilePrefix = options.profile;
+    this.#session = ortLibrary().createSession(encoded.bytes, { optimise, profilePrefix });
     sessions.register(this, this.#session, this);
   }
 

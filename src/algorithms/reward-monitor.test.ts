@@ -1,0 +1,59 @@
+import { describe, expect, it } from "vitest";
+import type { AccumulateResult } from "../core/engine.ts";
+import { DataError } from "../core/errors.ts";
+import { RewardMonitor, rewardSettings } from "./reward-monitor.ts";
+import { explainStep } from "./step-hints.ts";
+
+function monitorWith(saved?: unknown): { monitor: RewardMonitor; lines: string[] } {
+  const lines: string[] = [];
+  const monitor = new RewardMonitor(
+    rewardSettings.parse({}),
+    {
+      rewards: ["correct"],
+      accuracy: "correct",
+      run: { checkpointNames: () => [] },
+      tell: (line) => void lines.push(line),
+    },
+    saved,
+  );
+  return { monitor, lines };
+}
+
+describe("a checkpoint's state", () => {
+  it.each([
+    ["of another kind", 7],
+    ["with a negative count", { failures: { a: { error: -1 } } }],
+    ["with an unknown kind", { failures: { a: { sleepy: 1 } } }],
+  ])("%s is refused", (_name, changes) => {
+    const good = monitorWith().monitor.toJSON();
+    const bad = typeof changes === "number" ? changes : { ...good, ...changes };
+    expect(() => monitorWith(JSON.parse(JSON.stringify(good)))).not.toThrow();
+    expect(() => monitorWith(bad)).toThrow(DataError);
+    expect(() => monitorWith(bad)).toThrow("checkpoint state, rewards: expected counters");
+  });
+});
+
+describe("a loss of 0", () => {
+  const pass = (loss: number): AccumulateResult => ({ loss, logProbs: [], entropy: [] });
+  const spread = (...list: readonly boolean[]) =>
+    list.map((withoutSpread) => ({ advantages: [0], withoutSpread }));
+  const expected = /^loss 0 is expected at the first optimiser step of a rollout/;
+
+  it("is explained once in a run, resumed or not", () => {
+    const { monitor, lines } = monitorWith();
+    explainStep(monitor, { groups: spread(false), passes: [pass(0.4)] }, 1);
+    expect(lines).toEqual([]);
+    explainStep(monitor, { groups: spread(false), passes: [pass(-3e-9)] }, 1);
+    explainStep(monitor, { groups: spread(false), passes: [pass(0)] }, 1);
+    expect(lines).toEqual([expect.stringMatching(expected)]);
+    const resumed = monitorWith(JSON.parse(JSON.stringify(monitor)));
+    explainStep(resumed.monitor, { groups: spread(false), passes: [pass(0)] }, 1);
+    expect(resumed.lines).toEqual([]);
+  });
+
+  it("is not called expected where the gradient is 0 too", () => {
+    const { monitor, lines } = monitorWith();
+    explainStep(monitor, { groups: spread(true, true, false), passes: [pass(0)] }, 0);
+    expect(lines).toEqual([expect.stringMatching(/^2 of 3 groups without spread/)]);
+  });
+});
