@@ -12,7 +12,7 @@ def vllm(mode: str, low=None, high=3.0) -> dict:
 
 
 def newest() -> list[dict]:
-    found = []
+    found = [{}, {"use_vllm": True}]
     for loss in LOSS_TYPES:
         for level in ["token"] if loss == "vespo" else ["token", "sequence"]:
             ratio = {"loss_type": loss, "importance_sampling_level": level}
@@ -50,17 +50,19 @@ def newest() -> list[dict]:
 
 def trl(version: str) -> list[dict]:
     if version == "0.14.0":
-        return [{"beta": 0.04}, {"beta": 0.0}]
+        return [{}, {"beta": 0.0}]
     if version == "0.18.0":
         kinds = [{"loss_type": loss, "beta": beta} for loss in LOSS_TYPES[:3] for beta in (0.04, 0.0)]
-        return [*kinds, {"loss_type": "bnpo", "delta": 1.1}, {"loss_type": "bnpo", "epsilon_high": 0.28}]
+        return [{}, *kinds, {"delta": 1.1}, {"epsilon": 0.1, "epsilon_high": 0.28}]
     if version == "0.22.0":
         kinds = [{"loss_type": loss, "beta": beta} for loss in LOSS_TYPES[:4] for beta in (0.0, 0.04)]
-        return [*kinds, {"loss_type": "grpo", "delta": 1.1}, {"loss_type": "grpo", **SEQUENCE}]
+        return [{}, *kinds, {"loss_type": "grpo", "delta": 1.1}, {"loss_type": "grpo", **SEQUENCE}]
     if version == "1.9.0":
-        kinds = [{"loss_type": loss, **OLDER, "beta": beta} for loss in LOSS_TYPES for beta in (0.0, 0.04)]
-        luspo = [{"loss_type": "luspo", **OLDER, **SEQUENCE}, {"loss_type": "grpo", **OLDER, **SEQUENCE}]
-        return [*kinds, *luspo, *({"loss_type": "dapo", **OLDER, **vllm(mode)} for mode in MODES)]
+        # luspo only with one loss a sequence: with one a token this version averages over padding too.
+        kinds = [{"loss_type": loss, "beta": beta} for loss in LOSS_TYPES[:7] for beta in (0.0, 0.04)]
+        kinds += [{"loss_type": loss, **SEQUENCE} for loss in ("luspo", "grpo")]
+        kinds += [{"loss_type": loss, "entropy_coef": 0.01} for loss in ("grpo", "dapo")]
+        return [{}, {"use_vllm": True}, *kinds, *({"loss_type": "dapo", **vllm(mode)} for mode in MODES)]
     return newest()
 
 
@@ -82,12 +84,12 @@ AGGREGATIONS = ["token-mean", "token-sum", "seq-mean-token-sum", "seq-mean-token
 
 
 def verl() -> list[dict]:
-    found = []
+    found = [{}]
     for mode in AGGREGATIONS:
         found.append({"loss_agg_mode": mode})
         found.append({"loss_agg_mode": mode, "loss_mode": "gspo", "clip_ratio_low": 3e-4, "clip_ratio_high": 4e-4})
         found.append({"loss_agg_mode": mode, "use_kl_loss": True, "kl_loss_coef": 0.04})
-    for kind in ["k1", "k2", "abs", "k1+", "k3+"]:
+    for kind in ["k1", "k2", "k1+", "k3+"]:
         found.append({"use_kl_loss": True, "kl_loss_coef": 0.04, "kl_loss_type": kind})
     found.append({"clip_ratio_c": 1.5})
     found.append({"clip_ratio_low": 0.1, "clip_ratio_high": 0.28, "clip_ratio_c": 10.0})
@@ -107,7 +109,7 @@ def verl() -> list[dict]:
 
 
 def verl_advantages() -> list[dict]:
-    others = ["gdpo", "rloo", "remax", "reinforce_plus_plus", "reinforce_plus_plus_baseline"]
+    others = ["rloo", "remax", "reinforce_plus_plus", "reinforce_plus_plus_baseline"]
     return [
         {"adv_estimator": "grpo", "norm_adv_by_std_in_grpo": True},
         {"adv_estimator": "grpo", "norm_adv_by_std_in_grpo": False},

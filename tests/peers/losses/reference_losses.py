@@ -1,7 +1,9 @@
 """Losses, gradients and advantages of TRL and verl on random batches, by running their own code, in float64, as JSON.
 
     python3 -m venv .venv && .venv/bin/pip install -r tests/peers/requirements.txt
-    .venv/bin/python tests/peers/losses/reference_losses.py --batches 100 --out /tmp/losses.json
+    .venv/bin/python tests/peers/losses/reference_losses.py --out /tmp/losses.json
+    .venv/bin/python tests/peers/losses/reference_losses.py --batches 12 --keep 2 --digits 9 \\
+        --out tests/fixtures/losses.json
 
 The wheels of the versions in trl_loss.py and verl_loss.py are downloaded once, into tests/peers/losses/.wheels (or found
 in the folder that ALIDADE_PEERS_WHEELS names); only their files are read, they are not installed. This script reads
@@ -99,13 +101,14 @@ def all_losses(drawn: list[dict], ordinary: int) -> list[dict]:
         trl = trl_loss.Trl(version)
         one = first_case if version == "0.14.0" else trl_case
         for changed in configurations.trl(version):
-            config = {**trl_loss.DEFAULTS, **changed}
-            cases = [one(trl, config, number, drawn[number]) for number in range(ordinary)]
+            config = trl.config(changed)
+            # A KL term of e^30, not clamped, keeps no digits of its gradient.
+            given = drawn if config["beta"] == 0 else drawn[:ordinary]
+            cases = [one(trl, config, number, batch) for number, batch in enumerate(given)]
             found.append(entry("trl", version, changed, cases))
     verl = verl_loss.Verl()
     for changed in configurations.verl():
-        config = {**verl_loss.DEFAULTS, **changed}
-        # Ratios of e^30, which verl clamps and TRL does not.
+        config = verl.config(changed)
         cases = [verl_case(verl, config, number, batch) for number, batch in enumerate(drawn)]
         found.append(entry("verl", verl_loss.VERSION, changed, cases))
     return found
@@ -136,24 +139,37 @@ def all_advantages(tables: list[dict]) -> list[dict]:
     return found
 
 
-def plain(value):
+def thinned(entries: list[dict], keep: int | None) -> list[dict]:
+    """Some cases of each configuration, other ones for each."""
+    if keep is None:
+        return entries
+    for index, one in enumerate(entries):
+        cases = one["cases"]
+        one["cases"] = [cases[(index + step * len(cases) // keep) % len(cases)] for step in range(keep)]
+    return entries
+
+
+def plain(value, digits: int):
     """JSON has no NaN: null."""
     if isinstance(value, float):
-        return None if math.isnan(value) else value
+        return None if math.isnan(value) else float(f"{value:.{digits}g}")
     if isinstance(value, list):
-        return [plain(one) for one in value]
-    return {key: plain(one) for key, one in value.items()} if isinstance(value, dict) else value
+        return [plain(one, digits) for one in value]
+    return {key: plain(one, digits) for key, one in value.items()} if isinstance(value, dict) else value
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--batches", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keep", type=int, help="cases of each configuration that are written; default all")
+    parser.add_argument("--digits", type=int, default=17)
     parser.add_argument("--out", required=True)
     options = parser.parse_args()
     torch.set_default_dtype(torch.float64)
     torch.set_num_threads(1)
     random = Random(options.seed)
+    # Some more with ratios of e^30: verl clamps them, TRL only here and there.
     extreme = max(1, options.batches // EXTREME)
     drawn = [draw.batch(random) for _ in range(options.batches)] + [draw.batch(random, True) for _ in range(extreme)]
     tables = [draw.rewards(random) for _ in range(options.batches)]
@@ -163,14 +179,13 @@ def main() -> None:
         "torch": torch.__version__,
         "seed": options.seed,
         "wheels": {path.name: digest(path) for path in wheels},
-        "defaults": {"trl": trl_loss.DEFAULTS, "verl": verl_loss.DEFAULTS},
         "batches": drawn,
         "rewards": tables,
-        "losses": all_losses(drawn, options.batches),
-        "advantages": all_advantages(tables),
+        "losses": thinned(all_losses(drawn, options.batches), options.keep),
+        "advantages": thinned(all_advantages(tables), options.keep),
     }
     with open(options.out, "w") as file:
-        json.dump(plain(output), file)
+        json.dump(plain(output, options.digits), file, separators=(",", ":"))
     for kind in ("losses", "advantages"):
         cases = sum(len(one["cases"]) for one in output[kind])
         print(f"{kind}: {len(output[kind])} configurations, {cases} cases")

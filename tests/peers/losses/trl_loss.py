@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import torch
 
-from wheels import assigns, between, class_of, functions, run, source, statements, wheel
+from wheels import assigns, between, class_of, field_defaults, functions, run, source, statements, wheel
 
 VERSIONS = ["0.14.0", "0.18.0", "0.22.0", "1.9.0", "1.13.0"]
 TRAINER = "trl/trainer/grpo_trainer.py"
@@ -19,8 +19,8 @@ METHODS = {
     "1.9.0": ["_compute_loss", "get_off_policy_mask", "get_gamma_weights"],
     "1.13.0": ["_compute_loss", "get_off_policy_mask", "get_gamma_weights"],
 }
-# The defaults of GRPOConfig that reach the loss; a configuration names what it changes.
-DEFAULTS = {
+# What reaches the loss; a version that knows the name has a default of its own, read from its GRPOConfig.
+SETTINGS = {
     "loss_type": "dapo",
     "beta": 0.0,
     "epsilon": 0.2,
@@ -41,12 +41,12 @@ DEFAULTS = {
     "vllm_importance_sampling_clip_min": None,
     "vllm_importance_sampling_clip_max": 3.0,
     "entropy_coef": 0.0,
-    "max_completion_length": 24,
 }
+MAX_COMPLETION_LENGTH = 24
 
 
 class Doubled:
-    """A module whose float32 is float64: TRL 0.14 and verl name float32 where the comparison needs all digits."""
+    """A module whose float32 is float64: TRL 0.14 names float32 where the comparison needs all digits."""
 
     def __init__(self, module):
         self._module = module
@@ -82,6 +82,13 @@ class Trl:
         parts = functions(source(self.wheel, "trl/trainer/utils.py"), nan_aware) + functions(self.text, nan_aware)
         parts.append(class_of(self.text, "GRPOTrainer", METHODS[version], "Stub"))
         run(ast.Module(parts, []), f"trl-{version}", self.names)
+
+    def config(self, changed: dict) -> dict:
+        own = field_defaults(source(self.wheel, "trl/trainer/grpo_config.py"), "GRPOConfig")
+        unknown = set(changed) - set(own)
+        assert not unknown, f"GRPOConfig of {self.version} has no {unknown}"
+        given = {**SETTINGS, **{name: own[name] for name in SETTINGS if name in own}, **changed}
+        return {**given, "max_completion_length": MAX_COMPLETION_LENGTH}
 
     def trainer(self, config: dict, window: dict):
         """A trainer without a constructor: only what the loss reads."""

@@ -6,12 +6,11 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import torch
 
-from trl_loss import Doubled
-from wheels import source, wheel
+from wheels import field_defaults, source, wheel
 
 VERSION = "0.9.1"
-# The defaults of ActorConfig that reach the loss; a configuration names what it changes.
-DEFAULTS = {
+# What reaches the loss; defaults are those of ActorConfig, where it knows the name.
+SETTINGS = {
     "loss_mode": "vanilla",
     "loss_agg_mode": "token-mean",
     "clip_ratio": 0.2,
@@ -91,7 +90,6 @@ class Verl:
         for name in ("as_torch_index", "group_mean_std"):
             setattr(sys.modules["verl.utils"], name, getattr(groupwise, name))
         self.core = self.load("verl.trainer.ppo.core_algos")
-        self.core.torch, self.core.np = Doubled(torch), Doubled(np)
         self.correction = self.load("verl.trainer.ppo.rollout_corr_helper")
         self.correction.compute_is_metrics = lambda **_: {}  # only logged; divides by 0 where all weights are 0
         self.losses = self.load("verl.workers.utils.losses")
@@ -105,6 +103,10 @@ class Verl:
         text = source(self.wheel, name.replace(".", "/") + ".py")
         exec(compile(text, name, "exec", dont_inherit=True), module.__dict__)
         return module
+
+    def config(self, changed: dict) -> dict:
+        own = field_defaults(source(self.wheel, "verl/workers/config/actor.py"), "ActorConfig")
+        return {**SETTINGS, **{name: own[name] for name in SETTINGS if name in own}, **changed}
 
     def loss(self, batch: dict, config: dict, window: dict) -> torch.Tensor:
         actor = Config(**config, policy_loss={"loss_mode": config["loss_mode"]}, global_batch_info={})
@@ -142,19 +144,12 @@ class Verl:
         rewards[torch.arange(len(lengths)), lengths - 1] = (columns * weights).sum(1)
         extra = {}
         estimator = config["adv_estimator"]
-        settings = Config(gamma=1.0)
         if estimator == "grpo":
             extra["norm_adv_by_std_in_grpo"] = config["norm_adv_by_std_in_grpo"]
         if estimator == "remax":
             extra["reward_baselines"] = torch.tensor(table["baselines"], dtype=torch.float64)
-        if estimator == "gdpo":
-            keys = [f"reward{index}" for index in range(len(weights))]
-            settings = Config(gdpo_reward_keys=keys, gdpo_reward_weights=weights.tolist())
-            extra["non_tensor_batch"] = {key: columns[:, index].numpy() for index, key in enumerate(keys)}
-            ones = torch.ones(len(lengths), 1, dtype=torch.long)
-            extra["batch"] = {"prompts": ones, "attention_mask": torch.cat([ones, mask], 1)}
         if estimator != "remax" and estimator != "reinforce_plus_plus":
             extra["index"] = np.array(table["prompts"])
         function = self.core.get_adv_estimator_fn(estimator)
-        advantages, _ = function(token_level_rewards=rewards, response_mask=mask, config=settings, **extra)
+        advantages, _ = function(token_level_rewards=rewards, response_mask=mask, config=Config(gamma=1.0), **extra)
         return advantages

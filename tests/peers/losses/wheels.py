@@ -78,3 +78,20 @@ def between(body: list[ast.stmt], first, last) -> ast.Module:
     start = next(index for index, node in enumerate(body) if first(node))
     end = max(index for index, node in enumerate(body) if last(node))
     return ast.Module(body[start : end + 1], [])
+
+
+def field_defaults(text: str, name: str) -> dict:
+    """Defaults of a configuration class, where they are literals: `a: int = 1` or `a: int = field(default=1)`."""
+    cls = next(node for node in parse(text).body if isinstance(node, ast.ClassDef) and node.name == name)
+    found = {}
+    for node in cls.body:
+        if not isinstance(node, ast.AnnAssign):
+            continue
+        given = node.value
+        if isinstance(given, ast.Call):
+            given = next((word.value for word in given.keywords if word.arg == "default"), None)
+        try:
+            found[node.target.id] = ast.literal_eval(given)
+        except (TypeError, ValueError):
+            continue
+    return found
