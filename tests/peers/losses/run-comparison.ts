@@ -55,7 +55,11 @@ const advantageTable = columns(
   ["advantage", "tables", "trainer, settings"],
   advantages.map(({ name, found }) => [number(found.advantages), String(found.cases), name]),
 );
-const wheels = ["```", ...Object.entries(cases.wheels).map(([name, digest]) => `${digest}  ${name}`), "```"].join("\n");
+const wheels = [
+  "```",
+  ...Object.entries(cases.wheels).map(([name, digest]) => `${digest}  ${name}`),
+  "```",
+].join("\n");
 const summary = `torch ${cases.torch}, seed ${SEED}, ${losses.length} configurations, ${total} losses with their gradients; largest difference ${number(worst.loss)} in a loss, ${number(worst.gradient)} in a gradient.`;
 const parts = [summary, "### Losses", lossTable, "### Advantages", advantageTable];
 const body = ["", ...parts, "### Files compared with, SHA-256", wheels, ""].join("\n\n");
