@@ -130,6 +130,7 @@ const resultsOf = (path: string) => ({
   ),
   evaluations: readEvaluations(path),
   samples: sha256(join(path, "samples/grpo.jsonl")),
+  histograms: sha256(join(path, "histograms.jsonl")),
   weights: sha256(join(path, "model/model.safetensors")),
   checkpoints: readdirSync(join(path, "checkpoints")).map((name) => [
     name,

@@ -1,118 +1,47 @@
-// Group Relative Policy Optimization.
+// Group Relative Policy Optimization and its relatives.
 //
-//   L = (1/N) Σ_i (1/|o_i|) Σ_t [ −min(ρ A_i, clip(ρ, 1 − low, 1 + high) A_i) + β (exp(d) − d − 1) ]
-//   A_i = (r_i − mean(r)) / (std(r) + 1e-4) within the group of one prompt,  ρ = π/π_old,  d = log π_ref − log π
+//   L = Σ_i Σ_t w_it [ c · surrogate(ρ_it, A_i) + β KL_it ],   ρ = π / π_old
+//   A_i = (r_i − baseline) / scale within the group of one prompt
+//
+// Surrogate, KL, corrections and the weights w are data (core/loss-spec.ts), and so are the advantages (core/advantage-spec.ts);
+// a profile names what a trainer or a paper chose (losses/profiles). With minibatches = iterations = 1 every generation batch
+// feeds one optimiser step, ρ is 1 and nothing is clipped.
 //
 // Paper: DeepSeekMath, arXiv:2402.03300, section 4.1.
-// Differs from the paper in: the log-probabilities are those of the sampling temperature (TRL from 0.16 on); one optimiser
-// step a rollout by default, so that ρ = 1 and nothing is clipped (DeepSeek-R1, TRL).
+// Differs from TRL in: a step whose gradient is known to be 0 (no advantage, no KL, no entropy) is not taken, so that neither
+// momentum nor weight decay moves the weights; the buffer is dealt out in nearly equal parts where it does not divide.
 
-import { z } from "zod";
-import type { AccumulateResult, Example } from "../core/engine.ts";
-import { policySettings, type LossSpec } from "../core/loss-spec.ts";
-import { randomStream } from "../core/random.ts";
-import { weighScores } from "../rollout/items.ts";
-import type { ScoredOutput } from "../rollout/score-outputs.ts";
-import { sampleGroups, scoreGroups, type Rollout } from "../rollout/single-turn.ts";
-import { now, type RunDirectory } from "../run/run-directory.ts";
-import { groupAdvantages } from "./advantages.ts";
-import { grpoMetrics } from "./grpo-metrics.ts";
-import { RewardMonitor, rewardSettings } from "./reward-monitor.ts";
-import { explainStep, stepNote } from "./step-hints.ts";
+import type { AccumulateResult, Example, LossWindow, StepOptions } from "../core/engine.ts";
+import type { PolicyLoss } from "../core/loss-spec.ts";
+import { readsEntropy, readsReference } from "../losses/policy-loss.ts";
+import { Interrupted } from "../run/interrupted.ts";
+import { now } from "../run/run-directory.ts";
+import { generate, trainingOrder, type Generation, type RewardWeights } from "./generation.ts";
+import { generationHistograms, updateHistograms } from "./grpo-histograms.ts";
+import { generationMetrics, updateMetrics } from "./grpo-metrics.ts";
+import { lossOf, stepsPerGeneration, type GrpoSettings } from "./grpo-settings.ts";
+import { RewardMonitor } from "./reward-monitor.ts";
+import { sampleRecords } from "./sample-records.ts";
 import {
-  brokenNumber,
   checkFinite,
   finishStep,
   guardedStep,
   itemsOrCheckpoint,
-  optimiserSettings,
   stepOptions,
   type StageContext,
   type StageState,
 } from "./stage.ts";
+import { explainStep, stepNote } from "./step-hints.ts";
+import { batchesOf, readBuffer, writeBuffer, type Pending } from "./training-buffer.ts";
 
-export const grpoSettings = z.object({
-  steps: z.int().min(0).describe("rollouts; 0 leaves the stage out"),
-  prompts: z.int().min(1).default(16).describe("prompts a rollout"),
-  group: z.int().min(2).default(8).describe("completions a prompt (G)"),
-  iterations: z.int().min(1).default(1).describe("optimiser steps a rollout (μ)"),
-  temperature: z
-    .number()
-    .positive()
-    .default(1)
-    .describe("sampling temperature; also divides the logits of the loss"),
-  topK: z
-    .int()
-    .min(1)
-    .nullable()
-    .default(null)
-    .describe("sample among the k most likely tokens; null: all"),
-  topP: z
-    .number()
-    .positive()
-    .max(1)
-    .nullable()
-    .default(null)
-    .describe("sample among the tokens that reach this probability; null: all"),
-  maxTokens: z.int().min(1).describe("most tokens of a completion"),
-  klBeta: z
-    .number()
-    .min(0)
-    .default(0.04)
-    .describe("weight of the KL divergence from the policy before this stage; 0: no reference"),
-  clip: z
-    .object({
-      low: z.number().min(0).max(1).default(0.2).describe("ratio is clipped below 1 - low"),
-      high: z.number().min(0).default(0.2).describe("ratio is clipped above 1 + high"),
-    })
-    .nullable()
-    .prefault({})
-    .describe("PPO clip; null: none"),
-  aggregation: z
-    .enum(["sequence-mean", "token-mean"])
-    .default("sequence-mean")
-    .describe("mean over each completion, then over completions; or over all tokens"),
-  rewards: rewardSettings
-    .prefault({})
-    .describe("what happens when a reward fails or says nothing; never is a failure a zero"),
-  samplesEvery: z.int().min(1).default(1).describe("store the samples of every n-th step"),
-  optimiser: optimiserSettings
-    .prefault({ learningRate: 1e-4, schedule: "constant" })
-    .describe("AdamW or Muon"),
-});
-export type GrpoSettings = z.output<typeof grpoSettings>;
-
-/** What a reward is made of: weight of each score. */
-export type RewardWeights = Readonly<Record<string, number>>;
-
-/** Reward of each completion, null where it abstains or was dropped. */
-function groupRewards(
-  rollout: Rollout<unknown>,
-  prompt: number,
-  step: number,
-  weights: RewardWeights,
-  dropped: readonly boolean[],
-  run: RunDirectory,
-): (number | null)[] {
-  return rollout.completions.map(({ scores }, sample) => {
-    if (dropped[sample]!) return null;
-    const reward = weighScores(scores, weights);
-    if (reward !== null && !Number.isFinite(reward)) {
-      throw brokenNumber(
-        "grpo",
-        step,
-        run,
-        `a reward of ${reward} for prompt ${prompt}, sample ${sample} (scores ${scoresText(scores)})`,
-      );
-    }
-    return reward;
-  });
+/** What one optimiser step was made of. */
+export interface Update {
+  readonly examples: readonly Example[];
+  /** One an accumulated batch. */
+  readonly results: readonly AccumulateResult[];
+  /** Nothing in the batch had a gradient, so the weights stayed. */
+  readonly isSkipped: boolean;
 }
-
-const scoresText = (scores: Readonly<Record<string, number | null>>): string =>
-  Object.entries(scores)
-    .map(([name, score]) => `${name} ${score}`)
-    .join(", ");
 
 /** Trains from `context.done` to the last step. */
 export async function grpo<Item, Config>(
@@ -120,170 +49,228 @@ export async function grpo<Item, Config>(
   settings: GrpoSettings,
   weights: RewardWeights,
 ): Promise<void> {
-  const { engine, environment, run, progress, seed } = context;
-  const { steps, prompts, group, klBeta, temperature } = settings;
-  const loss: LossSpec = {
-    type: "policy-gradient",
-    temperature,
-    ...policySettings.parse({
-      surrogate:
-        settings.iterations === 1 || settings.clip === null
-          ? { type: "unclipped" }
-          : { type: "clip", ...settings.clip },
-      kl: klBeta > 0 ? { type: "loss", weight: klBeta } : { type: "none" },
-      aggregation: { type: settings.aggregation },
-    }),
-  };
-  if (context.done >= steps) return;
-  const { accuracy } = environment.task;
-  const monitor = new RewardMonitor(
-    settings.rewards,
-    { rewards: Object.keys(weights), accuracy, run, tell: (line) => progress.line(line) },
-    context.state["rewards"],
-  );
-  const state = (): StageState => ({ rewards: monitor.toJSON() });
-  progress.begin("GRPO", steps);
-  const read = (step: number): Promise<Item[]> => {
-    const indices = Array.from({ length: prompts }, (_, index) => (step - 1) * prompts + index);
-    return Promise.all(indices.map((index) => context.items(index)));
-  };
-  let reading = read(context.done + 1);
-  for (let step = context.done + 1; step <= steps; step++) {
+  if (context.done >= settings.steps) return;
+  const stage = new GrpoStage(context, settings, weights);
+  context.progress.begin("GRPO", settings.steps);
+  for (let step = context.done + 1; step <= settings.steps; step++) await stage.step(step);
+  context.progress.end();
+}
+
+/** The stage between its steps: what it has sampled and not yet trained on, and what it watches. */
+class GrpoStage<Item, Config> {
+  readonly #context: StageContext<Item, Config>;
+  readonly #settings: GrpoSettings;
+  readonly #weights: RewardWeights;
+  readonly #monitor: RewardMonitor;
+  readonly #loss: PolicyLoss;
+  /** Examples of the generation batch in hand. */
+  #buffer: readonly Example[] = [];
+  /** Items of the next generation batch, being read. */
+  #reading: Promise<Item[]> | undefined;
+  /** Index of the next item. */
+  #next: number;
+  /** Results of the batches of the present optimiser step that are accumulated already. */
+  #results: AccumulateResult[] = [];
+  /** What the generation batch in hand says in the record of its first step. */
+  #pending: Pending | undefined;
+
+  constructor(context: StageContext<Item, Config>, settings: GrpoSettings, weights: RewardWeights) {
+    this.#context = context;
+    this.#settings = settings;
+    this.#weights = weights;
+    const { state, done, run, progress, environment } = context;
+    this.#monitor = new RewardMonitor(
+      settings.rewards,
+      {
+        rewards: Object.keys(weights),
+        accuracy: environment.task.accuracy,
+        run,
+        tell: (line) => progress.line(line),
+      },
+      state["rewards"],
+    );
+    this.#loss = lossOf(settings);
+    const perGeneration = stepsPerGeneration(settings);
+    this.#next = Number(state["nextItem"] ?? Math.ceil(done / perGeneration) * settings.prompts);
+    if (state["inBuffer"] === true) {
+      const { examples, results, pending } = readBuffer(context.directory!);
+      this.#buffer = examples;
+      this.#results = results;
+      this.#pending = pending;
+    }
+  }
+
+  /** One optimiser step, counted from 1; the first one of a generation batch samples it. */
+  async step(step: number): Promise<void> {
+    const { environment, run, progress } = this.#context;
     const startMs = now();
-    const items = await itemsOrCheckpoint(context, "grpo", step, reading, state());
-    const sampled = await sampleGroups(engine, environment, items, {
-      group,
-      maxTokens: settings.maxTokens,
-      temperature,
-      topK: settings.topK ?? undefined,
-      topP: settings.topP ?? undefined,
-      random: (prompt, sample) => randomStream(seed, "rollout", step, prompt, sample),
-    });
-    const sampledMs = now();
-    const sequences = sampled.flatMap(({ promptTokens, completions }) =>
-      completions.map(({ tokens }) => ({
-        tokens: Int32Array.from([...promptTokens, ...tokens]),
-        promptLength: promptTokens.length,
-      })),
-    );
-    // The reference's log-probabilities are computed while this thread scores.
-    const referring =
-      klBeta > 0 ? engine.logProbs(sequences, { policy: "reference", temperature }) : undefined;
-    const scoring = Promise.resolve().then(() => scoreGroups(environment, sampled));
-    const [reference, rollouts] = await Promise.all([referring, scoring]);
-    const dropped = monitor.drop(step, rollouts);
-    const rewards = rollouts.map((rollout, prompt) =>
-      groupRewards(rollout, prompt, step, weights, dropped[prompt]!, run),
-    );
-    const groups = rewards.map((list) => groupAdvantages(list));
-    monitor.watch(step, rollouts, groups);
-    const isDropped = dropped.flat();
-    const advantages = groups.flatMap((one) => one.advantages);
-    let batch: Example[] = sequences.map((sequence, index) => ({
-      ...sequence,
-      advantage: advantages[index]!,
-      ...(reference && { reference: reference[index]! }),
-      ...(isDropped[index]! && {
-        mask: new Float32Array(sequence.tokens.length - sequence.promptLength),
-      }),
-    }));
-    if (step < steps) {
-      reading = read(step + 1); // while the engine works
-      reading.catch(() => {}); // the next step tells of it
-    }
-    const passes: AccumulateResult[] = [];
-    let gradientNorm = 0;
-    const options = stepOptions(settings.optimiser, step, steps);
-    for (let iteration = 0; iteration < settings.iterations; iteration++) {
-      const result = await engine.accumulate(batch, loss);
-      checkFinite(result, "grpo", step, run);
-      ({ gradientNorm } = await guardedStep(engine, options, "grpo", step, run));
-      if (iteration === 0)
-        batch = batch.map((example, index) => ({ ...example, old: result.logProbs[index]! }));
-      passes.push(result);
-    }
+    const { rollout, index } = this.#place(step);
+    const isFirst = index === 0 && this.#results.length === 0;
+    const generation = isFirst ? await this.#generate(step, rollout) : undefined;
+    const trainMs = now();
+    const { update, gradientNorm } = await this.#update(step, index);
     const doneMs = now();
 
-    const measured = { rollouts, dropped, rewards, groups, reference, passes, weights, settings };
-    if (step % settings.samplesEvery === 0) run.logSamples("grpo", sampleRecords(step, measured));
-    const metrics = grpoMetrics(measured);
-    progress.advance(step, stepNote(measured, metrics, accuracy));
-    explainStep(monitor, measured, gradientNorm);
-    await finishStep(
-      context,
-      {
-        step,
-        stage: "grpo",
-        ...metrics,
-        gradientNorm,
-        learningRate: options.learningRate,
-        "time/sampleMs": sampledMs - startMs,
-        "time/trainMs": doneMs - sampledMs,
-        "time/stepMs": doneMs - startMs,
-      },
-      { label: "GRPO", steps },
-      state(),
-    );
-  }
-  progress.end();
-}
-
-/** What one rollout and its optimiser steps left behind. */
-export interface MeasuredStep {
-  readonly rollouts: readonly Rollout<unknown>[];
-  /** Samples that a failed reward took out of the step `[prompt][sample]`. */
-  readonly dropped: readonly (readonly boolean[])[];
-  readonly rewards: readonly (readonly (number | null)[])[];
-  readonly groups: readonly {
-    readonly advantages: readonly number[];
-    readonly withoutSpread: boolean;
-  }[];
-  /** Log-probabilities under the reference policy `[sequence][completion time]`. */
-  readonly reference: readonly Float32Array[] | undefined;
-  /** One an optimiser step; sequences are ordered by prompt, then by sample. */
-  readonly passes: readonly AccumulateResult[];
-  readonly weights: RewardWeights;
-  readonly settings: GrpoSettings;
-}
-
-/** One record a completion, as samples/grpo.jsonl holds them. */
-function sampleRecords(
-  step: number,
-  { rollouts, dropped, rewards, groups, passes }: MeasuredStep,
-): object[] {
-  const trainer = passes[0]!.logProbs;
-  let sequence = 0;
-  return rollouts.flatMap(({ item, messages, promptTokens, completions }, prompt) =>
-    completions.map(({ tokens, logProbs, text, stopReason, scores, failures }, sample) => ({
+    if (generation && !generation.trainer) this.#describe(rollout, generation, update);
+    const metrics = { ...this.#pending?.metrics, ...updateMetrics(update, this.#loss) };
+    progress.advance(step, stepNote(generation, metrics, environment.task.accuracy));
+    if (generation) explainStep(this.#monitor, generation, metrics, gradientNorm);
+    const histograms = { ...this.#pending?.histograms, ...updateHistograms(update) };
+    run.logHistograms({ step, stage: "grpo", ...histograms });
+    this.#pending = undefined;
+    const { learningRate } = this.#options(step);
+    const record = {
       step,
-      prompt,
-      sample,
-      item,
-      messages,
-      promptTokens: Array.from(promptTokens),
-      text,
-      tokens: Array.from(tokens),
-      samplerLogProbs: rounded(logProbs),
-      trainerLogProbs: rounded(trainer[sequence++]!),
-      scores,
-      ...(Object.keys(failures).length > 0 && { failures: failureTexts(failures) }),
-      ...(dropped[prompt]![sample]! && { dropped: true }),
-      reward: rewards[prompt]![sample],
-      advantage: groups[prompt]!.advantages[sample],
-      stopReason,
-    })),
-  );
+      stage: "grpo",
+      ...metrics,
+      gradientNorm,
+      learningRate,
+      ...(generation && { "time/sampleMs": trainMs - startMs }),
+      "time/trainMs": doneMs - trainMs,
+      "time/stepMs": doneMs - startMs,
+    };
+    const isOpen = step % stepsPerGeneration(this.#settings) > 0;
+    await finishStep(this.#context, record, {
+      label: "GRPO",
+      steps: this.#settings.steps,
+      state: this.#state(isOpen),
+      write: (directory) => isOpen && this.#writeBuffer(directory),
+    });
+  }
+
+  /** Gradient and optimiser step over the examples of a step, counted from 0 within its generation batch. */
+  async #update(step: number, index: number): Promise<{ update: Update; gradientNorm: number }> {
+    const { engine, run } = this.#context;
+    const { minibatches } = this.#settings;
+    const { batches, window } = batchesOf(this.#buffer, this.#settings, index % minibatches);
+    const examples = batches.flat();
+    if (!examples.some((example) => this.#hasGradient(example))) {
+      return { update: { examples, results: [], isSkipped: true }, gradientNorm: 0 };
+    }
+    await this.#accumulate(step, batches, window);
+    const results = this.#results;
+    const { gradientNorm } = await guardedStep(engine, this.#options(step), "grpo", step, run);
+    this.#results = [];
+    return { update: { examples, results, isSkipped: false }, gradientNorm };
+  }
+
+  #options(step: number): StepOptions {
+    return stepOptions(this.#settings.optimiser, step, this.#settings.steps);
+  }
+
+  /** The generation batch of a step, counted from 1, and the step within it, counted from 0. */
+  #place(step: number): { readonly rollout: number; readonly index: number } {
+    const perGeneration = stepsPerGeneration(this.#settings);
+    return {
+      rollout: Math.ceil(step / perGeneration),
+      index: (step - 1) % perGeneration,
+    };
+  }
+
+  #state(inBuffer: boolean): StageState {
+    return { rewards: this.#monitor.toJSON(), nextItem: this.#next, inBuffer };
+  }
+
+  #writeBuffer(directory: string): void {
+    const pending = this.#pending;
+    writeBuffer(directory, { examples: this.#buffer, results: this.#results, pending });
+  }
+
+  async #generate(step: number, rollout: number): Promise<Generation> {
+    const { prompts, withoutSpread } = this.#settings;
+    const { seed } = this.#context;
+    const start = this.#state(false);
+    const items = await this.#take(step, prompts, start);
+    const generation = await generate(
+      {
+        ...this.#context,
+        settings: this.#settings,
+        weights: this.#weights,
+        monitor: this.#monitor,
+      },
+      items,
+      { rollout, step },
+      (count) => this.#take(step, count, start),
+    );
+    const isLast = rollout * stepsPerGeneration(this.#settings) >= this.#settings.steps;
+    // Refilled groups take items that are not known before, so the next ones are not read ahead.
+    if (!isLast && withoutSpread.type !== "refill") {
+      this.#reading = this.#read(prompts);
+      this.#reading.catch(() => {}); // the next generation tells of it
+    }
+    this.#buffer = trainingOrder(generation, this.#settings, seed, rollout);
+    if (generation.trainer) this.#describe(rollout, generation);
+    return generation;
+  }
+
+  #read(count: number): Promise<Item[]> {
+    const indices = Array.from({ length: count }, (_, index) => this.#next + index);
+    return Promise.all(indices.map((index) => this.#context.items(index)));
+  }
+
+  /** The next items; what was trained until then is kept when one of them is bad. */
+  async #take(step: number, count: number, start: StageState): Promise<Item[]> {
+    const reading = this.#reading ?? this.#read(count);
+    this.#reading = undefined;
+    const items = await itemsOrCheckpoint(this.#context, "grpo", step, reading, start);
+    this.#next += count;
+    return items;
+  }
+
+  #hasGradient({ advantage, mask }: Example): boolean {
+    const isAlive = mask === undefined || mask.some((value) => value !== 0);
+    return isAlive && (advantage !== 0 || readsReference(this.#loss) || readsEntropy(this.#loss));
+  }
+
+  /** Forward and backward over the batches that are left of a step; stops between them when asked to. */
+  async #accumulate(
+    step: number,
+    batches: readonly Example[][],
+    window: LossWindow,
+  ): Promise<void> {
+    const { engine, run, signal } = this.#context;
+    for (const batch of batches.slice(this.#results.length)) {
+      const result = await engine.accumulate(batch, this.#loss, window);
+      checkFinite(result, "grpo", step, run);
+      this.#results.push(result);
+      if (!signal.aborted || this.#results.length === batches.length) continue;
+      const position = { ...this.#state(true), stage: "grpo", step: step - 1 };
+      await run.saveCheckpoint(position, async (directory) => {
+        await engine.save(directory);
+        this.#writeBuffer(directory);
+      });
+      throw new Interrupted(run.path);
+    }
+  }
+
+  /** Stores the samples of a generation batch and keeps its numbers for the record of its first step. */
+  #describe(rollout: number, generation: Generation, update?: Update): void {
+    const { environment, run } = this.#context;
+    const trainer = trainerLogProbs(generation, update);
+    const described = { ...generation, trainer, weights: this.#weights, settings: this.#settings };
+    if (rollout % this.#settings.samplesEvery === 0) {
+      const records = sampleRecords(this.#recordStep(rollout), described, environment);
+      run.logSamples("grpo", records);
+    }
+    this.#pending = {
+      metrics: generationMetrics(described),
+      histograms: generationHistograms(generation, this.#settings),
+    };
+  }
+
+  /** The optimiser step that first uses a generation batch. */
+  #recordStep(rollout: number): number {
+    return (rollout - 1) * stepsPerGeneration(this.#settings) + 1;
+  }
 }
 
-/** Failures as a file holds them: kind and message, by score name. */
-const failureTexts = (failures: ScoredOutput["failures"]): object =>
-  Object.fromEntries(
-    Object.entries(failures).map(([name, { kind, error }]) => [
-      name,
-      { kind, message: error.message },
-    ]),
-  );
-
-/** Six digits are more than float32 sampling noise needs, and a third of the bytes. */
-const rounded = (values: Float32Array): number[] =>
-  Array.from(values, (value) => Number(value.toPrecision(6)));
+/** Trainer log-probabilities of every completion, where they are known. */
+function trainerLogProbs(
+  { trainer, examples }: Generation,
+  update: Update | undefined,
+): readonly (Float32Array | undefined)[] {
+  if (trainer !== undefined) return trainer;
+  const trained = update!.results.flatMap(({ logProbs }) => logProbs);
+  let next = 0;
+  return examples.map((example) => (example === null ? undefined : trained[next++]));
+}

@@ -11,7 +11,9 @@ import type { RunItems } from "../rollout/item-sources.ts";
 import { scoringSettings } from "../rollout/score-outputs.ts";
 import type { Environment } from "../rollout/single-turn.ts";
 import { readEvaluations, type ResumePosition, type RunDirectory } from "../run/run-directory.ts";
-import { grpo, grpoSettings, type RewardWeights } from "./grpo.ts";
+import type { RewardWeights } from "./generation.ts";
+import { grpo } from "./grpo.ts";
+import { grpoSettings, needsReference } from "./grpo-settings.ts";
 import { sft, sftSettings } from "./sft.ts";
 
 export const evaluateSettings = z.object({
@@ -46,6 +48,8 @@ export interface PostTrainContext<Item, Config> {
   readonly weights: RewardWeights;
   /** Gives a new run its weights; not called on a resume. */
   readonly initialise: () => Promise<void>;
+  /** Looks ahead once a new run has its weights; changes nothing of them. */
+  readonly rehearse?: (() => Promise<void>) | undefined;
   /** Sees every evaluation with its outputs, for results in a published format. */
   readonly onEvaluation?:
     | ((stage: StageName, step: number, judged: JudgedItems<Item>) => void)
@@ -108,6 +112,7 @@ export async function postTrain<Item, Config>(
 
   if (position === null) {
     await context.initialise();
+    await context.rehearse?.();
     await measure("untrained", 0, true);
   }
 
@@ -115,12 +120,14 @@ export async function postTrain<Item, Config>(
     const { steps } = settings[stage];
     const done = stepsDone(stage, position?.state);
     if (steps === 0 || done >= steps) continue;
-    if (done === 0) await beginStage(context, stage);
+    const isResumed = position?.state.stage === stage;
+    if (!isResumed) await beginStage(context, stage);
     const stageContext = {
       ...context,
       items: context.items[stage],
       done,
-      state: done > 0 ? (position?.state ?? {}) : {},
+      state: isResumed ? position.state : {},
+      directory: isResumed ? position.directory : undefined,
       checkpointEvery: settings.checkpointEvery,
       evaluateEvery: settings.evaluate.every,
       evaluate: (step: number) => measure(stage, step, step === steps),
@@ -181,7 +188,7 @@ async function beginStage<Item, Config>(
   stage: "sft" | "grpo",
 ): Promise<void> {
   await engine.resetOptimiser();
-  if (stage === "grpo" && settings.grpo.klBeta > 0) await engine.freezeReference();
+  if (stage === "grpo" && needsReference(settings.grpo)) await engine.freezeReference();
 }
 
 const outcomeList = ({ outcomes }: TaskEvaluation): number[] => Array.from(outcomes, Number);

@@ -18,7 +18,6 @@ export const rewardWindow = z.object({
     "when no group of a whole window had rewards that differ, so that nothing was learned; steps in which all answers are right do not count once others were seen",
   ),
 });
-export type RewardWindow = z.output<typeof rewardWindow>;
 
 /** Streaks of steps up to now: plain JSON. */
 export const streaks = z.object({

@@ -27,7 +27,7 @@ export const sftSettings = z.object({
 });
 export type SftSettings = z.output<typeof sftSettings>;
 
-function sftExample<Item, Config>(
+export function sftExample<Item, Config>(
   { task, config, tokenizer }: Environment<Item, Config>,
   item: Item,
   seed: number,

@@ -27,6 +27,8 @@ export interface StageContext<Item, Config> {
   readonly done: number;
   /** What the stage gave its checkpoint beside that (a resume); empty when it begins. */
   readonly state: StageState;
+  /** Folder of that checkpoint. */
+  readonly directory?: string | undefined;
   readonly checkpointEvery: number;
   /** Called after a step that is due for an evaluation, and after the last one. */
   readonly evaluate: (step: number) => Promise<void>;
@@ -154,12 +156,20 @@ export async function itemsOrCheckpoint<T, Item, Config>(
   }
 }
 
+export interface StepEnd {
+  readonly label: string;
+  readonly steps: number;
+  /** What a resume needs beside the number of the step. */
+  readonly state?: StageState;
+  /** Writes what else it needs into the folder of a checkpoint. */
+  readonly write?: (directory: string) => unknown;
+}
+
 /** What follows every step: metrics, an evaluation when due, a checkpoint when due or when asked to stop. */
 export async function finishStep<Item, Config>(
   context: StageContext<Item, Config>,
   record: MetricsRecord,
-  { label, steps }: { readonly label: string; readonly steps: number },
-  state: StageState = {},
+  { label, steps, state = {}, write }: StepEnd,
 ): Promise<void> {
   const { run, engine, signal, progress } = context;
   const { stage, step } = record;
@@ -170,7 +180,10 @@ export async function finishStep<Item, Config>(
     if (!isLast) progress.begin(label, steps); // the evaluation had the display
   }
   if (isLast || signal.aborted || step % context.checkpointEvery === 0) {
-    await run.saveCheckpoint({ ...state, stage, step }, (directory) => engine.save(directory));
+    await run.saveCheckpoint({ ...state, stage, step }, async (directory) => {
+      await engine.save(directory);
+      write?.(directory);
+    });
   }
   if (signal.aborted) throw new Interrupted(run.path);
 }

@@ -1,6 +1,6 @@
 // What a person asks when the numbers of a GRPO step look odd, answered beside them.
 
-import type { MeasuredStep } from "./grpo.ts";
+import type { Generation } from "./generation.ts";
 import type { RewardMonitor } from "./reward-monitor.ts";
 
 /** A loss of float32 noise. */
@@ -10,10 +10,12 @@ const countOf = (list: readonly boolean[]): number => list.filter(Boolean).lengt
 
 /** The latest numbers of a step in a few words, for the progress line. */
 export function stepNote(
-  { groups, dropped }: Pick<MeasuredStep, "groups" | "dropped">,
+  generation: Pick<Generation, "groups" | "dropped"> | undefined,
   metrics: Readonly<Record<string, number>>,
   accuracy: string,
 ): string {
+  if (generation === undefined) return `loss ${metrics["loss"]!.toFixed(3)}`;
+  const { groups, dropped } = generation;
   const flat = countOf(groups.map(({ withoutSpread }) => withoutSpread));
   const left = countOf(dropped.flat());
   return [
@@ -27,11 +29,12 @@ export function stepNote(
 /** Explains, once in a run, a loss of 0 and groups that teach nothing. */
 export function explainStep(
   monitor: RewardMonitor,
-  { groups, passes }: Pick<MeasuredStep, "groups" | "passes">,
+  { groups }: Pick<Generation, "groups">,
+  { loss }: Readonly<Record<string, number>>,
   gradientNorm: number,
 ): void {
   const flat = countOf(groups.map(({ withoutSpread }) => withoutSpread));
-  if (flat < groups.length && Math.abs(passes[0]!.loss) < ZERO_LOSS && gradientNorm > 0) {
+  if (flat < groups.length && Math.abs(loss!) < ZERO_LOSS && gradientNorm > 0) {
     monitor.tellOnce(
       ["zero loss"],
       "loss 0 is expected at the first optimiser step of a rollout: the ratio is 1 and advantages are centred; the gradient is not 0 (metric gradientNorm)",

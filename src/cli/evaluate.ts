@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import type { Command } from "commander";
 import { ConfigError, unknownName } from "../core/errors.ts";
-import { resolveSettings } from "../core/settings.ts";
+import { resolveConfig } from "../algorithms/resolve-config.ts";
 import { now, RunDirectory } from "../run/run-directory.ts";
 import { findSystem } from "../systems/registry.ts";
 import type { System } from "../systems/system.ts";
@@ -72,7 +72,7 @@ async function evaluate(
     throw unknownName("evaluate", `task of ${system.name}`, task, [system.task.name]);
   }
   const { count, seed } = options;
-  const config = resolveSettings(system.settings, [settings], options.set ?? []);
+  const config = resolveConfig(system.settings, settings, options.set ?? []);
   const progress = new TerminalProgress(context.stderr, now);
   try {
     const result = await system.evaluate({ config, seed, modelDirectory, count, progress });

@@ -13,6 +13,9 @@ import { registerEvaluate } from "./evaluate.ts";
 import { registerExport } from "./export.ts";
 import { registerList } from "./list.ts";
 import { registerResume } from "./resume.ts";
+import { registerMetrics } from "./metrics.ts";
+import { registerRescore } from "./rescore.ts";
+import { registerSamples } from "./samples.ts";
 import { registerShow } from "./show.ts";
 import { registerTrain } from "./train.ts";
 
@@ -34,6 +37,9 @@ function makeProgram(context: CommandContext, argv: readonly string[]): Command 
   registerTrain(program, context);
   registerResume(program, context);
   registerEvaluate(program, context);
+  registerMetrics(program, context);
+  registerSamples(program, context);
+  registerRescore(program, context);
   registerExport(program, context);
   registerBench(program, context);
   return program;

@@ -2,7 +2,7 @@
 
 import type { Command } from "commander";
 import { ConfigError } from "../core/errors.ts";
-import { resolveSettings } from "../core/settings.ts";
+import { resolveConfig } from "../algorithms/resolve-config.ts";
 import { RunDirectory } from "../run/run-directory.ts";
 import { findSystem } from "../systems/registry.ts";
 import { type CommandContext, type CommandResult, printResult, subcommand } from "./command.ts";
@@ -21,7 +21,7 @@ async function resume(context: CommandContext, path: string): Promise<CommandRes
   refuseCustomRun(record, path, hint);
   const system = findSystem(record.system, context.systems);
   const settings = record.config as Readonly<Record<string, unknown>>;
-  const config = resolveSettings(system.settings, [settings], []);
+  const config = resolveConfig(system.settings, settings, []);
   const position = run.resume();
   const from =
     position === null

@@ -99,6 +99,14 @@ describe("trainTask", () => {
     expect(contentOf(stopped.out)).toEqual(contentOf(whole));
   });
 
+  it("computes the same bits with and without a rehearsal", async () => {
+    const plain = options("not rehearsed");
+    await trainTask(echo, { ...plain, settings: { ...plain.settings, rehearsal: false } });
+    expect(existsSync(join(whole, "rehearsal.json"))).toBe(true);
+    expect(existsSync(join(plain.out, "rehearsal.json"))).toBe(false);
+    expect(contentOf(plain.out)).toEqual(contentOf(whole));
+  });
+
   it("opens its files before it makes a run directory", async () => {
     const missing = options("missing");
     const data = { sft: "none.jsonl" };

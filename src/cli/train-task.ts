@@ -2,7 +2,7 @@
 
 import { existsSync } from "node:fs";
 import { z } from "zod";
-import { resolveSettings } from "../core/settings.ts";
+import { resolveConfig } from "../algorithms/resolve-config.ts";
 import { taskScores, type Task } from "../core/task.ts";
 import type { PostTrainSummary } from "../algorithms/post-train.ts";
 import { ConfigError } from "../core/errors.ts";
@@ -63,7 +63,7 @@ export async function trainTask<Item, TaskConfig>(
   const schema = recipeSettings(recipe) as z.ZodType<
     RecipeConfig<TaskConfig, Record<string, number>>
   >;
-  const config = withAbsolutePaths(resolveSettings(schema, [{ ...settings, reward }], []));
+  const config = withAbsolutePaths(resolveConfig(schema, { ...settings, reward }, []));
   if (Object.values(reward).every((weight) => weight === 0)) {
     const hint = `scores: ${Object.keys(scores).join(", ")}`;
     throw new ConfigError({
@@ -127,5 +127,5 @@ function openRun(path: string, start: RunStart): RunDirectory {
 
 /** What a run may not change on its way, one setting a line. */
 function identity({ system, seed, config }: Pick<RunStart, "system" | "seed" | "config">) {
-  return [`task=${system}`, `seed=${seed}`, ...flatSettings(config)];
+  return [`task=${system}`, `seed=${seed}`, ...flatSettings(config as object)];
 }

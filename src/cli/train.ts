@@ -3,7 +3,7 @@
 import { join } from "node:path";
 import type { Command } from "commander";
 import { unknownName } from "../core/errors.ts";
-import { resolveSettings } from "../core/settings.ts";
+import { resolveConfig } from "../algorithms/resolve-config.ts";
 import { RunDirectory } from "../run/run-directory.ts";
 import { findSystem } from "../systems/registry.ts";
 import type { Scale, System } from "../systems/system.ts";
@@ -55,7 +55,7 @@ async function train(
   const system = findSystem(name, context.systems);
   const { settings } = findScale(system, scale);
   const overrides = overridesOf(options);
-  const resolved = resolveSettings(system.settings, [settings], overrides);
+  const resolved = resolveConfig(system.settings, settings, overrides);
   const config = (await system.prepare?.(resolved)) ?? resolved;
   const path = options.out ?? defaultPath(name, scale);
   const run = RunDirectory.create(path, { system: name, scale, config, seed, overrides });

@@ -117,6 +117,39 @@ export interface LogProbOptions {
   readonly temperature: number;
 }
 
+/** The largest batch that a part of a run can ask for; every completion has its full length. */
+export interface Workload {
+  readonly prompts: number;
+  /** Completions a prompt. */
+  readonly group: number;
+  /** Tokens of each prompt, and of each completion. */
+  readonly promptTokens: number;
+  readonly completionTokens: number;
+  /** How completions are drawn; null: they are given. */
+  readonly sampling: Pick<SampleOptions, "temperature" | "topK" | "topP"> | null;
+  /** What is done with them; null: nothing (an evaluation). */
+  readonly training: {
+    readonly loss: LossSpec;
+    /** Optimiser steps a batch. */
+    readonly passes: number;
+    readonly optimiser: StepOptions;
+  } | null;
+}
+
+/** What memory is for. */
+export interface MemoryPart {
+  readonly what: string;
+  readonly bytes: number;
+  /** How it becomes less. */
+  readonly remedy: string;
+}
+
+/** Most milliseconds of one step of a workload. */
+export interface StepTime {
+  readonly sampleMs: number;
+  readonly trainMs: number;
+}
+
 export interface Engine {
   /** Tokens of the vocabulary; ids are below this. */
   readonly vocabularySize: number;
@@ -147,5 +180,12 @@ export interface Engine {
   saveModel(directory: string): Promise<void>;
   /** Reads what `save` wrote; the engine then continues bit for bit. */
   load(directory: string): Promise<void>;
+  /** Most memory that the engine takes in a run of these workloads, from shapes alone. Absent: the engine cannot tell. */
+  memoryNeed?(loads: readonly Workload[]): readonly MemoryPart[];
+  /**
+   * Runs the workload on made-up tokens, or as much of it as tells how long the whole takes. Only before the first step; leaves
+   * weights, optimiser, gradient and reference as they are. `clock` gives milliseconds.
+   */
+  rehearse?(load: Workload, clock: () => number): Promise<StepTime>;
   dispose(): void;
 }

@@ -224,14 +224,17 @@ export const preferenceSettings = z.object({
 });
 export type PreferenceSpec = z.output<typeof preferenceSettings>;
 
+/** The policy-gradient loss of an engine. */
+export interface PolicyLoss extends PolicySpec {
+  readonly type: "policy-gradient";
+  /** Divides the logits before the log-softmax. */
+  readonly temperature: number;
+}
+
 /** A loss is data, so that it can be written into a run's config and sent over a wire. */
 export type LossSpec =
   | { readonly type: "cross-entropy"; readonly aggregation: Aggregation }
-  | (PolicySpec & {
-      readonly type: "policy-gradient";
-      /** Divides the logits before the log-softmax. */
-      readonly temperature: number;
-    })
+  | PolicyLoss
   /** Σ slope · log p: carries a gradient that was computed elsewhere. */
   | { readonly type: "linear"; readonly temperature: number };
 

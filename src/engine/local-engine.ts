@@ -11,16 +11,19 @@ import type {
   Example,
   LogProbOptions,
   LossWindow,
+  MemoryPart,
   SampleOptions,
   Sequence,
   StepOptions,
   StepResult,
+  StepTime,
   TokenIds,
+  Workload,
 } from "../core/engine.ts";
 import { DataError, EngineError } from "../core/errors.ts";
 import type { Random } from "../core/random.ts";
 import type { LossSpec } from "../core/loss-spec.ts";
-import { needsSequences, readsEntropy } from "../losses/policy-loss.ts";
+import { needsSequences, readsEntropy, readsReference } from "../losses/policy-loss.ts";
 import {
   batchLoss,
   tokenDistribution,
@@ -70,9 +73,12 @@ import {
   usedArrays,
   type LossArray,
 } from "./loss-inputs.ts";
+import { memoryParts } from "./memory-parts.ts";
 import { microBatches, type MicroBatch } from "./micro-batch.ts";
-import { ProgramCache } from "./program-cache.ts";
+import { MOST_PROGRAMS, ProgramCache } from "./program-cache.ts";
 import { Sampler } from "./sampler.ts";
+import { timed } from "./timed.ts";
+import { worstBatch, worstPrompts } from "./worst-case.ts";
 
 export interface LocalEngineOptions {
   /** About how many tokens a micro-batch holds; changes speed and memory, not what is computed. null: as many as the cache likes. */
@@ -120,7 +126,7 @@ export class LocalEngine implements Engine {
   readonly #options: LocalEngineOptions;
   readonly #microBatchTokens: number;
   readonly #sampler: Sampler;
-  readonly #programs = new ProgramCache(64);
+  readonly #programs = new ProgramCache(MOST_PROGRAMS.engine);
   readonly #optimiser: Optimiser;
   #reference: Float32Array | undefined;
   /** Something was accumulated since the last optimiser step. */
@@ -285,6 +291,80 @@ export class LocalEngine implements Engine {
       readSpans(binding.floats("entropy"), piece, entropy);
     }
     return { loss: total, logProbs, entropy };
+  }
+
+  memoryNeed(loads: readonly Workload[]): readonly MemoryPart[] {
+    return memoryParts(loads, {
+      config: this.config,
+      trainedFloats: this.#layout.length,
+      frozen: this.#frozen?.specs ?? [],
+      microBatchTokens: this.#microBatchTokens,
+      sampler: this.#sampler.memoryNeed(loads.filter(({ sampling }) => sampling !== null)),
+      trainingGraph: (shape, loss, arrays) => this.#trainingGraph(shape, loss, arrays).outputs,
+    });
+  }
+
+  rehearse(load: Workload, clock: () => number): Promise<StepTime> {
+    return this.#inTurn(async () => {
+      if (this.#optimiser.steps > 0) {
+        throw new EngineError({
+          where: "rehearse",
+          expected: "an engine before its first step",
+          got: `one after ${this.#optimiser.steps}`,
+        });
+      }
+      try {
+        return await this.#rehearse(load, clock);
+      } finally {
+        this.#optimiser.reset();
+        this.#programs.clear();
+      }
+    });
+  }
+
+  async #rehearse(load: Workload, clock: () => number): Promise<StepTime> {
+    const { sampling, training, group, completionTokens } = load;
+    let [sampleMs, trainMs] = [0, 0];
+    if (sampling !== null) {
+      const prompts = worstPrompts(load, this.vocabularySize);
+      const options = { ...sampling, group, maxTokens: completionTokens };
+      sampleMs = await this.#sampler.rehearse(prompts, options, clock);
+    }
+    if (training !== null) {
+      const batch = worstBatch(load, this.vocabularySize);
+      const { loss, passes, optimiser } = training;
+      const batchMs = await this.#rehearsePiece(batch, clock, (part) =>
+        this.#accumulate(part, loss, undefined),
+      );
+      if (loss.type === "policy-gradient" && readsReference(loss)) {
+        // The reference is not there yet; the policy costs the same.
+        const { temperature } = loss;
+        trainMs += await this.#rehearsePiece(batch, clock, (part) =>
+          this.#logProbs(part, { policy: "current", temperature }),
+        );
+      }
+      this.#optimiser.reset();
+      this.#hasGradient = false;
+      // Without gradient, moments and rate a step computes everything and changes no bit.
+      const still = { ...optimiser, learningRate: 0, weightDecay: 0 };
+      const stepMs = await timed(async () => this.#optimiser.step(still), clock);
+      trainMs += passes * (batchMs + stepMs);
+    }
+    return { sampleMs, trainMs };
+  }
+
+  /** Milliseconds of the whole batch, from those of its largest piece. */
+  async #rehearsePiece(
+    batch: readonly Example[],
+    clock: () => number,
+    work: (part: readonly Example[]) => Promise<unknown>,
+  ): Promise<number> {
+    const pieces = microBatches(batch, this.#microBatchTokens);
+    const tokens = ({ shape }: MicroBatch): number => shape.promptTokens + shape.rowTokens;
+    const largest = pieces.reduce((most, piece) => (tokens(piece) > tokens(most) ? piece : most));
+    const part = largest.spans.map(({ member }) => batch[member]!);
+    const all = pieces.reduce((total, piece) => total + tokens(piece), 0);
+    return ((await timed(() => work(part), clock)) * all) / tokens(largest);
   }
 
   async freezeReference(): Promise<void> {
@@ -509,35 +589,46 @@ export class LocalEngine implements Engine {
   #training(shape: PackShape, loss: LossSpec, arrays: readonly LossArray[]): Binding {
     const key = `train ${shapeKey(shape)} ${JSON.stringify(loss)} ${arrays.join()}`;
     return this.#programs.get(key, () => {
-      const temperature = loss.type === "cross-entropy" ? 1 : loss.temperature;
-      const hasBonus = loss.type === "policy-gradient" && readsEntropy(loss);
-      const { logProbs, entropy } = this.#distribution(shape, temperature, hasBonus);
-      const extents = lossExtents(shape, loss, arrays);
-      const inputs: LossInputs = {
-        logProbs,
-        entropy,
-        ...mapValues(extents, (name, extent) => input(name, extent)),
-      };
-      const total = batchLoss(loss, inputs);
-      const { specs } = this.#layout;
-      const inPlace: Record<string, string> = {};
-      const outputs: Record<string, Tensor> = { loss: total, logProbs, entropy };
-      const parameters = parameterTensors(this.#symbols);
-      const slopes = gradients(
-        total,
-        specs.map(({ name }) => parameters.get(name)!),
-      );
-      specs.forEach(({ name, shape: own }, index) => {
-        outputs[`new gradient ${name}`] = addInto(input(`gradient ${name}`, own), slopes[index]!);
-        inPlace[`new gradient ${name}`] = `gradient ${name}`;
-      });
+      const { outputs, inPlace } = this.#trainingGraph(shape, loss, arrays);
       return this.#compile(outputs, key, inPlace).bind({
         ...this.#views(this.#weights),
         ...this.#layout.views(this.#gradient, "gradient "),
         ...this.#tokenMemory(shape),
-        ...mapValues(extents, (_name, extent) => allocate("float32", extent)),
+        ...mapValues(lossExtents(shape, loss, arrays), (_name, extent) =>
+          allocate("float32", extent),
+        ),
       });
     });
+  }
+
+  #trainingGraph(
+    shape: PackShape,
+    loss: LossSpec,
+    arrays: readonly LossArray[],
+  ): { outputs: Record<string, Tensor>; inPlace: Record<string, string> } {
+    const temperature = loss.type === "cross-entropy" ? 1 : loss.temperature;
+    const hasBonus = loss.type === "policy-gradient" && readsEntropy(loss);
+    const { logProbs, entropy } = this.#distribution(shape, temperature, hasBonus);
+    const extents = lossExtents(shape, loss, arrays);
+    const inputs: LossInputs = {
+      logProbs,
+      entropy,
+      ...mapValues(extents, (name, extent) => input(name, extent)),
+    };
+    const total = batchLoss(loss, inputs);
+    const { specs } = this.#layout;
+    const inPlace: Record<string, string> = {};
+    const outputs: Record<string, Tensor> = { loss: total, logProbs, entropy };
+    const parameters = parameterTensors(this.#symbols);
+    const slopes = gradients(
+      total,
+      specs.map(({ name }) => parameters.get(name)!),
+    );
+    specs.forEach(({ name, shape: extents }, index) => {
+      outputs[`new gradient ${name}`] = addInto(input(`gradient ${name}`, extents), slopes[index]!);
+      inPlace[`new gradient ${name}`] = `gradient ${name}`;
+    });
+    return { outputs, inPlace };
   }
 }
 
@@ -559,7 +650,10 @@ function lossExtents(
     ...(loss.type !== "linear" && { weights: tokens }),
     ...Object.fromEntries(arrays.map((name) => [name, tokens])),
     ...(policy && readsEntropy(policy) && { entropyWeights: tokens }),
-    ...(policy && needsSequences(policy) && { membership: [groups * rows, rowTokens] }),
+    ...(policy &&
+      needsSequences(policy, arrays.includes("sampler")) && {
+        membership: [groups * rows, rowTokens],
+      }),
   };
 }
 

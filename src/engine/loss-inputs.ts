@@ -4,7 +4,13 @@ import type { Example, LossWindow } from "../core/engine.ts";
 import { EngineError } from "../core/errors.ts";
 import type { LossSpec } from "../core/loss-spec.ts";
 import { readsEntropy, readsReference } from "../losses/policy-loss.ts";
-import { completionLength, entropyWeights, tokenWeights, wholeWindow } from "../losses/weights.ts";
+import {
+  completionLength,
+  entropyWeights,
+  masksOf,
+  tokenWeights,
+  wholeWindow,
+} from "../losses/weights.ts";
 import type { Binding } from "../tensor/index.ts";
 import type { MicroBatch } from "./micro-batch.ts";
 
@@ -44,10 +50,6 @@ export function usedArrays(batch: readonly Example[], loss: LossSpec): LossArray
   });
   return loss.type === "policy-gradient" ? ["mask", ...used] : used;
 }
-
-/** The masks of a batch `[sequence][completion time]`. */
-export const masksOf = (batch: readonly Example[]): Float32Array[] =>
-  batch.map((example) => example.mask ?? new Float32Array(completionLength(example)).fill(1));
 
 /** Weights of the tokens of a batch, computed for all of it before it is cut. */
 export interface BatchWeights {

@@ -2,6 +2,9 @@
 
 import type { Binding } from "../tensor/index.ts";
 
+/** Programs that each cache holds at most. */
+export const MOST_PROGRAMS = { engine: 64, sampler: 96 } as const;
+
 export class ProgramCache {
   readonly #bindings = new Map<string, Binding>();
   readonly #most: number;

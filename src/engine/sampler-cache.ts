@@ -133,6 +133,18 @@ export class RowCache {
     this.slots = new Int32Array(capacity);
   }
 
+  /** As if every row had `length` tokens; what they are stays open. */
+  standAt(length: number): void {
+    this.#length = length;
+    this.time = timeBucket(length + 1);
+    this.#mask.fill(PADDING).fill(0, 0, length);
+  }
+
+  /** Writes all memory once: the system gives it only then. */
+  touch(): void {
+    for (const block of [...this.#keys, ...this.#values]) block.fill(0);
+  }
+
   reset(): void {
     this.#length = 1;
     this.time = timeBucket(1);
@@ -227,8 +239,18 @@ export class RowCache {
   }
 }
 
+/** Bytes of both caches together. */
+export function cacheBytes(
+  { kvHeads, headSize, layers }: Heads,
+  prompts: { readonly capacity: number; readonly time: number },
+  rows: { readonly capacity: number; readonly mostTime: number },
+): number {
+  const tokens = prompts.capacity * prompts.time + rows.capacity * timeBucket(rows.mostTime);
+  return 4 * (2 * layers * kvHeads * headSize * tokens + prompts.capacity * prompts.time);
+}
+
 /** Lengths that get a program: 16, 32, 48, 64, 96, 128, 192, … */
-function timeBucket(time: number): number {
+export function timeBucket(time: number): number {
   if (time <= 64) return Math.max(16, Math.ceil(time / 16) * 16);
   const power = 2 ** Math.ceil(Math.log2(time));
   return time <= power * 0.75 ? power * 0.75 : power;

@@ -1,9 +1,9 @@
 // Sampling with key-value caches. A prompt runs once, and its keys and values exist once, however many completions continue it;
 // what the completions add lies in a cache of their own, one row each. Rows that have ended leave the batch.
 
-import type { Completion, SampleOptions, TokenIds } from "../core/engine.ts";
+import type { Completion, SampleOptions, TokenIds, Workload } from "../core/engine.ts";
 import { EngineError } from "../core/errors.ts";
-import type { Random } from "../core/random.ts";
+import { randomStream, type Random } from "../core/random.ts";
 import type { StopReason } from "../core/task.ts";
 import {
   decoderHidden,
@@ -19,6 +19,7 @@ import {
   input,
   mul,
   reshape,
+  sizeOf,
   softmax,
   type Binding,
   type Program,
@@ -27,8 +28,10 @@ import {
 } from "../tensor/index.ts";
 import { drawToken } from "./draw.ts";
 import { powerAbove } from "./micro-batch.ts";
-import { ProgramCache } from "./program-cache.ts";
-import { PromptCache, RowCache } from "./sampler-cache.ts";
+import { MOST_PROGRAMS, ProgramCache } from "./program-cache.ts";
+import { cacheBytes, PromptCache, RowCache, timeBucket } from "./sampler-cache.ts";
+import { Scratch } from "./scratch.ts";
+import { timed } from "./timed.ts";
 
 /** Where the sampler finds programs and weights. */
 export interface SamplerHost {
@@ -81,7 +84,9 @@ function checkOptions({ group, maxTokens, temperature, topK = 1, topP = 1 }: Sam
 
 export class Sampler {
   readonly #host: SamplerHost;
-  readonly #programs = new ProgramCache(96);
+  readonly #programs = new ProgramCache(MOST_PROGRAMS.sampler);
+  /** Results of the programs. */
+  readonly #scratch = new Scratch();
   #prompts: PromptCache | undefined;
   #rows: RowCache | undefined;
   /** Calls in a row whose prompts would have fitted into half of the cache. */
@@ -115,8 +120,100 @@ export class Sampler {
     return result;
   }
 
+  /**
+   * Milliseconds of a call whose completions all have `maxTokens` tokens: the prompts, and two steps, with caches empty and full;
+   * a step between them takes as much more than the first as its cache is longer. Then the sampler is as if it were new.
+   */
+  async rehearse(
+    prompts: readonly TokenIds[],
+    options: Omit<SampleOptions, "random" | "stop">,
+    clock: () => number,
+  ): Promise<number> {
+    const { maxTokens, temperature } = options;
+    const group = Math.min(options.group, this.#host.maxRows);
+    const part = prompts.slice(0, Math.max(1, Math.floor(this.#host.maxRows / group)));
+    const calls = Math.ceil(prompts.length / part.length) * Math.ceil(options.group / group);
+    const longest = Math.max(...part.map(({ length }) => length));
+    const [, cache] = this.#reserve(part.length, group, longest, maxTokens);
+    try {
+      cache.touch();
+      const prefill = await timed(() => this.#prefill(part, group, temperature), clock);
+      const stepMs = (length: number): Promise<number> =>
+        this.#rehearseStep(part, { ...options, group }, length, clock);
+      if (maxTokens === 1) return calls * prefill;
+      const [first, last] = [timeBucket(2), timeBucket(maxTokens)];
+      const full = await stepMs(maxTokens - 1);
+      const empty = first === last ? full : await stepMs(1);
+      let total = prefill;
+      for (let length = 1; length < maxTokens; length++) {
+        const share = first === last ? 1 : (timeBucket(length + 1) - first) / (last - first);
+        total += empty + share * Math.max(0, full - empty);
+      }
+      return calls * total;
+    } finally {
+      this.dispose();
+      this.#shortCalls = 0;
+    }
+  }
+
+  /** Milliseconds of a step of all rows when each has drawn `length` tokens. */
+  #rehearseStep(
+    part: readonly TokenIds[],
+    options: Omit<SampleOptions, "random" | "stop">,
+    length: number,
+    clock: () => number,
+  ): Promise<number> {
+    const [prompts, cache] = [this.#prompts!, this.#rows!];
+    const rows = part.flatMap((prompt, index) =>
+      Array.from({ length: options.group }, (_, sample) =>
+        rehearsedRow(prompt, index, sample, length),
+      ),
+    );
+    const endless = { ...options, maxTokens: Infinity, stop: [], random: rehearsalRandom };
+    return timed(async () => {
+      cache.standAt(length);
+      const step = this.#step(rows.length, prompts, cache);
+      this.#fillStep(step, rows, prompts, cache, options.temperature);
+      await step.run();
+      cache.append((name) => step.floats(name), rows.length);
+      this.#draw(rows, step.floats("probabilities"), (_row, index) => index, endless, []);
+    }, clock);
+  }
+
+  /** Most bytes that calls with these prompts and rows need: of the caches, and of everything else while a program runs. */
+  memoryNeed(loads: readonly Workload[]): { readonly caches: number; readonly work: number } {
+    const { config, maxRows, prefillTokens } = this.#host;
+    const extents = loads.map(({ prompts, group, promptTokens, completionTokens }) => {
+      const rows = Math.min(group, maxRows);
+      const atOnce = Math.min(prompts, Math.max(1, Math.floor(maxRows / rows)));
+      return { prompts: atOnce, rows: atOnce * rows, promptTokens, completionTokens };
+    });
+    // A cache keeps the larger extent of two calls.
+    const most = (pick: (extent: (typeof extents)[number]) => number): number =>
+      Math.max(0, ...extents.map(pick));
+    if (extents.length === 0) return { caches: 0, work: 0 };
+    const time = Math.ceil(most(({ promptTokens }) => promptTokens) / 8) * 8;
+    const prompts = rowBucket(most((extent) => extent.prompts));
+    const rows = rowBucket(most((extent) => extent.rows));
+    const mostTime = most(({ completionTokens }) => completionTokens);
+    const caches = cacheBytes(config, { capacity: prompts, time }, { capacity: rows, mostTime });
+    const { heads, headSize, kvHeads, width, hiddenWidth, layers, vocabularySize } = config;
+    // Decode: logits and probabilities, the weights of attention in four forms, keys and values as they are gathered.
+    const attended = time + timeBucket(mostTime) + 1;
+    const decode = rows * (2 * vocabularySize + 4 * heads * attended + 6 * width + 3 * hiddenWidth);
+    // Prefill: the same for whole prompts, whose keys and values are results.
+    const atOnce = Math.min(prompts, Math.max(1, Math.floor(prefillTokens / Math.max(8, time))));
+    const tokens = atOnce * (time + 16);
+    const wide = 6 * width + 3 * hiddenWidth + 6 * heads * headSize;
+    const results = 2 * layers * kvHeads * headSize * tokens;
+    const prefill =
+      tokens * wide + 3 * atOnce * heads * time * time + results + 3 * atOnce * vocabularySize;
+    return { caches, work: 4 * Math.max(decode, prefill) };
+  }
+
   dispose(): void {
     this.#programs.clear();
+    this.#scratch.clear();
     this.#prompts = undefined;
     this.#rows = undefined;
   }
@@ -291,6 +388,7 @@ export class Sampler {
     return compile(outputs, name).bind({
       ...weights,
       ...packMemory(shape, config),
+      ...this.#results(outputs),
       inverseTemperature: allocate("float32", [1]),
     });
   }
@@ -349,7 +447,17 @@ export class Sampler {
       outputs[`newKeys${layer}`] = key;
       outputs[`newValues${layer}`] = value;
     });
-    return compile(outputs, name).bind(memory);
+    return compile(outputs, name).bind({ ...memory, ...this.#results(outputs) });
+  }
+
+  /** Programs run one after the other and their results are copied before the next runs, so these have one place. */
+  #results(outputs: Readonly<Record<string, Tensor>>): Record<string, Float32Array> {
+    return Object.fromEntries(
+      Object.entries(outputs).map(([name, { shape }]) => [
+        name,
+        this.#scratch.floats(name, sizeOf(shape)),
+      ]),
+    );
   }
 
   #fillStep(
@@ -389,6 +497,19 @@ function distribution(symbols: DecoderParameters<Tensor>, hidden: Tensor): Tenso
   const scale = reshape(input("inverseTemperature", [1]), [1, 1]);
   return softmax(mul(decoderLogits(symbols, hidden), scale));
 }
+
+const rehearsalRandom = (prompt: number, sample: number): Random =>
+  randomStream(0, "rehearsal", prompt, sample);
+
+/** A row that has drawn `length` tokens. */
+const rehearsedRow = (prompt: TokenIds, index: number, sample: number, length: number): Row => ({
+  prompt: index,
+  sample,
+  random: rehearsalRandom(index, sample),
+  tokens: Array.from({ length }, () => 0),
+  logProbs: [],
+  promptLength: prompt.length,
+});
 
 function isAligned(slots: Int32Array, rows: number): boolean {
   for (let row = 0; row < rows; row++) if (slots[row] !== row) return false;

@@ -102,11 +102,15 @@ function evaluatePolicy(batch: LossBatch, mask: Ragged, spec: PolicySpec): LossV
       entropyWeights: entropyWeights(spec, mask, window, weights),
     }),
   };
-  const result = run(wanted, logprobs, needsSequences(spec), ({ membership, ...rows }) =>
-    batchLoss(
-      { ...spec, type: "policy-gradient", temperature: 1 },
-      { ...(rows as unknown as { logProbs: Tensor }), ...(membership && { membership }) },
-    ),
+  const result = run(
+    wanted,
+    logprobs,
+    needsSequences(spec, sampler !== undefined),
+    ({ membership, ...rows }) =>
+      batchLoss(
+        { ...spec, type: "policy-gradient", temperature: 1 },
+        { ...(rows as unknown as { logProbs: Tensor }), ...(membership && { membership }) },
+      ),
   );
   const measured = { logProbs: logprobs, mask, advantages, old, sampler };
   return { ...result, metrics: lossMetrics(spec, { ...measured, reference: batch.reference }) };

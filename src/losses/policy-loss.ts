@@ -52,13 +52,13 @@ export interface PolicyInputs {
   readonly membership?: Tensor;
 }
 
-/** Whether the loss computes something of whole sequences, and needs their membership. */
-export function needsSequences(spec: PolicySpec): boolean {
+/** Whether the loss computes something of whole sequences, and needs their membership; a correction does where there is a sampler. */
+export function needsSequences(spec: PolicySpec, hasSampler: boolean): boolean {
   return (
     spec.ratio !== "token" ||
     spec.surrogate.type === "vespo" ||
     spec.offPolicyMask !== null ||
-    (spec.sampler.type === "correction" && spec.sampler.level === "sequence")
+    (hasSampler && spec.sampler.type === "correction" && spec.sampler.level === "sequence")
   );
 }
 

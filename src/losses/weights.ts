@@ -1,12 +1,16 @@
 // Aggregation as plain numbers: the weight of each token's loss in the total.
 
-import type { LossWindow, Sequence } from "../core/engine.ts";
+import type { Example, LossWindow, Sequence } from "../core/engine.ts";
 import type { Aggregation, PolicySpec } from "../core/loss-spec.ts";
 
 export const completionLength = ({
   tokens,
   promptLength,
 }: Pick<Sequence, "tokens" | "promptLength">): number => tokens.length - promptLength;
+
+/** The masks of a batch `[sequence][completion time]`. */
+export const masksOf = (batch: readonly Example[]): Float32Array[] =>
+  batch.map((example) => example.mask ?? new Float32Array(completionLength(example)).fill(1));
 
 const total = (values: ArrayLike<number>): number => {
   let result = 0;

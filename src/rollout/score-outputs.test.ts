@@ -138,6 +138,7 @@ describe("a scorer that answers later", () => {
     const scoring = scoreOutputs(task, config, outputs(3), settings);
     await vi.advanceTimersByTimeAsync(999);
     expect(reasons).toEqual([]);
+    expect(vi.getTimerCount()).toBe(2); // none is left of the one that answered
     await vi.advanceTimersByTimeAsync(1);
     const scored = await scoring;
     expect(scored.map((one) => scoreOutcome(one, "judge"))).toEqual(["ok", "timeout", "timeout"]);
@@ -151,6 +152,19 @@ describe("a scorer that answers later", () => {
     );
     expect(reasons).toEqual([scored[1]!.failures["judge"]!.error]);
     expect(vi.getTimerCount()).toBe(0);
+  });
+
+  it("aborts with its own signal: one that waits too long stops no other", async () => {
+    vi.useFakeTimers();
+    const signals: AbortSignal[] = [];
+    const task = withJudge(async ({ a }, _output, _config, signal) => {
+      signals[a] = signal;
+      return a === 1 ? new Promise(() => undefined) : { judge: 1 };
+    });
+    const scoring = scoreOutputs(task, config, outputs(3), { ...settings, concurrency: 3 });
+    await vi.runAllTimersAsync();
+    await scoring;
+    expect(signals.map(({ aborted }) => aborted)).toEqual([false, true, false]);
   });
 
   it("is asked again after an error or a timeout, with a pause that doubles", async () => {

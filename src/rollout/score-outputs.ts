@@ -96,17 +96,25 @@ async function answerInTime(
   }
 }
 
+/** A controller that no waiting scorer has yet: those that answer at once share it, since a thousand would cost milliseconds. */
+interface Spare {
+  abort: AbortController;
+}
+
 /** Asks once. A scorer that answers at once costs no timer and no promise; it cannot be cut off either. */
 function ask<Item, Config>(
   scorer: Scorer<Item, Config>,
   { item, output }: Judgeable<Item>,
   config: Config,
   timeoutMs: number,
+  spare: Spare,
 ): Answer | Promise<Answer> {
-  const abort = new AbortController();
+  const { abort } = spare;
   try {
     const returned = scorer.score(item, output, config, abort.signal);
-    return isPromiseLike(returned) ? answerInTime(returned, timeoutMs, abort) : { returned };
+    if (!isPromiseLike(returned)) return { returned };
+    spare.abort = new AbortController();
+    return answerInTime(returned, timeoutMs, abort);
   } catch (error) {
     return { failure: { kind: "error", error: asError(error) } };
   }
@@ -167,9 +175,10 @@ function scoreOutput<Item, Config>(
   given: Judgeable<Item>,
   config: Config,
   { timeoutMs, retries }: ScoringSettings,
+  spare: Spare,
 ): ScoredOutput | Promise<ScoredOutput> {
   const answers = scorers.map((scorer) => {
-    const again = (): Answer | Promise<Answer> => ask(scorer, given, config, timeoutMs);
+    const again = (): Answer | Promise<Answer> => ask(scorer, given, config, timeoutMs, spare);
     const first = again();
     return first instanceof Promise ? askAgain(first, again, retries) : first;
   });
@@ -191,12 +200,13 @@ export async function scoreOutputs<Item, Config>(
   settings: ScoringSettings = scoringSettings.parse({}),
 ): Promise<ScoredOutput[]> {
   const scorers = taskScorers(task);
+  const spare: Spare = { abort: new AbortController() };
   const results: ScoredOutput[] = [];
   let next = 0;
   const work = async (): Promise<void> => {
     while (next < outputs.length) {
       const index = next++;
-      const scored = scoreOutput(scorers, outputs[index]!, config, settings);
+      const scored = scoreOutput(scorers, outputs[index]!, config, settings, spare);
       results[index] = scored instanceof Promise ? await scored : scored;
     }
   };

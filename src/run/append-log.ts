@@ -41,14 +41,48 @@ export function readJsonLines(path: string): unknown[] {
   if (!existsSync(path)) return [];
   const lines = readFileSync(path, "utf8").split("\n");
   lines.pop(); // empty after a whole last line; otherwise the half line
-  return lines.map((line, index) => {
-    try {
-      return JSON.parse(line) as unknown;
-    } catch (cause) {
-      const where = `${path}:${index + 1}`;
-      throw new DataError({ where, expected: "a line of JSON", got: line.slice(0, 60), cause });
+  return lines.map((line, index) => parseLine(line, `${path}:${index + 1}`));
+}
+
+/** A line of a file, parsed, with its number counted from 1. */
+export interface JsonLine {
+  readonly value: unknown;
+  readonly line: number;
+}
+
+/**
+ * The records of a file of JSON lines one by one, however large it is; none when it does not exist. A half-written last line
+ * is left out.
+ */
+export function* eachJsonLine(path: string): Generator<JsonLine, void> {
+  if (!existsSync(path)) return;
+  const file = openSync(path, "r");
+  try {
+    const chunk = Buffer.alloc(1 << 20);
+    let kept: Buffer[] = []; // the pieces of a line that began in an earlier chunk
+    let line = 0;
+    for (let read = 1; (read = readSync(file, chunk, 0, chunk.length, null)) > 0;) {
+      let start = 0;
+      for (let end = chunk.indexOf(10); end >= 0 && end < read; end = chunk.indexOf(10, start)) {
+        const text = Buffer.concat([...kept, chunk.subarray(start, end)]).toString("utf8");
+        kept = [];
+        start = end + 1;
+        line++;
+        yield { value: parseLine(text, `${path}:${line}`), line };
+      }
+      kept.push(Buffer.from(chunk.subarray(start, read)));
     }
-  });
+  } finally {
+    closeSync(file);
+  }
+}
+
+function parseLine(line: string, where: string): unknown {
+  try {
+    return JSON.parse(line) as unknown;
+  } catch (cause) {
+    throw new DataError({ where, expected: "a line of JSON", got: line.slice(0, 60), cause });
+  }
 }
 
 /** The last `count` records, read from the last megabyte of the file only. */

@@ -1,9 +1,11 @@
-// What a run has written down so far: metrics, evaluations, samples.
+// What a run has written down so far: metrics, histograms, evaluations, samples.
 
 import { join } from "node:path";
+import type { Histogram } from "../core/histogram.ts";
 import { readJsonLines, readLastJsonLines, storedNumber } from "./append-log.ts";
 
 export const metricsFile = "metrics.jsonl";
+export const histogramsFile = "histograms.jsonl";
 export const evaluationsFile = "evaluations.jsonl";
 
 /** Path inside a run. */
@@ -16,6 +18,13 @@ export interface MetricsRecord {
   readonly step: number;
   readonly stage: string;
   readonly [metric: string]: number | string;
+}
+
+/** One line of histograms.jsonl: beside `step` and `stage` every value is a histogram. */
+export interface HistogramRecord {
+  readonly step: number;
+  readonly stage: string;
+  readonly [metric: string]: Histogram | number | string;
 }
 
 /** One line of evaluations.jsonl, for example `{step, stage, task, split, count, correct, ci95}`. */
@@ -37,6 +46,11 @@ export function readMetrics(directory: string): MetricsRecord[] {
       ]),
     ),
   ) as unknown as MetricsRecord[];
+}
+
+/** The histograms of a run, in order; none when it was written before there were any. */
+export function readHistograms(directory: string): HistogramRecord[] {
+  return readJsonLines(join(directory, histogramsFile)) as HistogramRecord[];
 }
 
 export function readEvaluations(directory: string): EvaluationRecord[] {

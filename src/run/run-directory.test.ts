@@ -38,6 +38,7 @@ const full = async (directory: string) => {
 async function train(run: RunDirectory, from: number, to: number): Promise<void> {
   for (let step = from + 1; step <= to; step++) {
     run.logMetrics({ step, stage: "sft", loss: 1 / step });
+    run.logHistograms({ step, stage: "sft" });
     run.logSamples("sft", [{ step, logProbs: Float32Array.of(0.1) }]);
     if (step % 2 === 0) await run.saveCheckpoint({ stage: "sft", step }, weights(`w${step}`));
   }
@@ -176,6 +177,7 @@ describe("resume", () => {
       await train(run, 0, stop);
       run.close();
       appendFileSync(join(path, "metrics.jsonl"), '{"step":');
+      appendFileSync(join(path, "histograms.jsonl"), '{"step":');
       appendFileSync(join(path, "evaluations.jsonl"), "{}\n");
       const partial = join(path, "checkpoints", ".partial-sft-000004");
       mkdirSync(partial, { recursive: true });

@@ -18,7 +18,7 @@ import { setAside, writeFolder, writeStateFile } from "./checkpoints.ts";
 import type { Checkpoint, CheckpointState } from "./checkpoints.ts";
 import { lockHolder, releaseLock, takeLock } from "./lock.ts";
 import { type EvaluationRecord, evaluationsFile, type MetricsRecord } from "./records.ts";
-import { metricsFile, samplesFile } from "./records.ts";
+import { type HistogramRecord, histogramsFile, metricsFile, samplesFile } from "./records.ts";
 import { currentRevision, currentVersions, readRunRecord, writeJsonFile } from "./run-record.ts";
 import type { RunRecord, RunStatus } from "./run-record.ts";
 
@@ -140,6 +140,10 @@ export class RunDirectory {
 
   logMetrics(record: MetricsRecord): void {
     this.#append(metricsFile, [record]);
+  }
+
+  logHistograms(record: HistogramRecord): void {
+    this.#append(histogramsFile, [record]);
   }
 
   logEvaluation(record: EvaluationRecord): void {
@@ -286,7 +290,8 @@ export class RunDirectory {
   #logFiles(): string[] {
     const samples = join(this.path, "samples");
     const stages = existsSync(samples) ? readdirSync(samples).sort() : [];
-    return [metricsFile, evaluationsFile, ...stages.map((name) => join("samples", name))].filter(
+    const samplesFiles = stages.map((name) => join("samples", name));
+    return [metricsFile, histogramsFile, evaluationsFile, ...samplesFiles].filter(
       (file) => file.endsWith(".jsonl") && existsSync(join(this.path, file)),
     );
   }

@@ -10,7 +10,8 @@ import {
   type PostTrainSummary,
   type StageName,
 } from "../algorithms/post-train.ts";
-import type { RewardWeights } from "../algorithms/grpo.ts";
+import type { RewardWeights } from "../algorithms/generation.ts";
+import { planRehearsal } from "../algorithms/rehearsal.ts";
 import { nearestName, unknownName } from "../core/errors.ts";
 import { randomStream } from "../core/random.ts";
 import { taskScores, type Task } from "../core/task.ts";
@@ -181,6 +182,12 @@ export function recipeSettings<Item, TaskConfig, RewardConfig>({
     data: dataSettings.prefault({}).describe("where the items come from"),
     model: modelSettings.prefault({}).describe("decoder, from scratch or a published one"),
     ...postTrainSettings.shape,
+    rehearsal: z
+      .boolean()
+      .default(true)
+      .describe(
+        "before the first step, measure memory and time with the longest possible samples, and refuse a run that cannot fit; changes nothing of the run",
+      ),
     engine: engineSettings
       .prefault({})
       .describe("local engine; changes speed, and results only in the last bits"),
@@ -212,6 +219,7 @@ export interface RecipeConfig<TaskConfig, RewardConfig> extends z.output<typeof 
   readonly reward: RewardConfig;
   readonly data: z.output<typeof dataSettings>;
   readonly model: z.output<typeof modelSettings>;
+  readonly rehearsal: boolean;
   readonly engine: z.output<typeof engineSettings>;
 }
 
@@ -289,11 +297,16 @@ export async function trainRecipe<Item, TaskConfig, RewardConfig>(
       `model: ${model.layers} layers, width ${model.width}, ${engine.parameterCount.toLocaleString("en")} parameters${engine.trainedCount === engine.parameterCount ? "" : ` (${engine.trainedCount.toLocaleString("en")} trained)`}, vocabulary ${tokenizer.vocabularySize}`,
     );
     const load = (): Promise<void> => base.load(engine, randomStream(seed, "weights"));
+    const environment = { task, config: config.task, tokenizer };
+    const isRehearsed = config.rehearsal && run.checkpointNames().length === 0;
+    const rehearsal = isRehearsed
+      ? await planRehearsal({ engine, environment, items, run, progress, seed, settings: config })
+      : undefined;
     const hasAdapters = model.lora !== undefined; // a checkpoint holds these alone
     if (hasAdapters) await load();
     const summary = await postTrain<Item, TaskConfig>({
       engine,
-      environment: { task, config: config.task, tokenizer, scoring: config.scoring },
+      environment,
       items,
       run,
       progress,
@@ -302,6 +315,7 @@ export async function trainRecipe<Item, TaskConfig, RewardConfig>(
       settings: config,
       weights: recipe.reward.weights(config.reward),
       initialise: async () => (hasAdapters ? undefined : load()),
+      rehearse: rehearsal?.measure,
       onEvaluation:
         onEvaluation &&
         ((stage, step, judged) => onEvaluation(run, config.task, stage, step, judged)),

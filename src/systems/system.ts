@@ -1,6 +1,7 @@
 // A system: one published paper with its task, scales, claims and training program.
 
 import type { z } from "zod";
+import type { RewardWeights } from "../algorithms/generation.ts";
 import type { Progress } from "../core/progress.ts";
 import type { Task } from "../core/task.ts";
 import type { RunDirectory } from "../run/run-directory.ts";
@@ -43,6 +44,13 @@ export interface EvaluateContext<Config> {
   readonly progress: Progress;
 }
 
+/** How a run turned outputs into rewards. */
+export interface Scoring {
+  /** Config of the system's task. */
+  readonly taskConfig: unknown;
+  readonly weights: RewardWeights;
+}
+
 export interface System<Config = unknown> {
   readonly name: string;
   readonly title: string;
@@ -61,6 +69,8 @@ export interface System<Config = unknown> {
   prepare?(config: Config): Promise<Config>;
   /** Trains from where the run directory stands; returns a JSON summary for `--json`. */
   train(context: TrainContext<Config>): Promise<Readonly<Record<string, unknown>>>;
+  /** What a run of this config scores and rewards with; absent: its samples cannot be scored again. */
+  scoring?(config: Config): Scoring;
   /** Evaluates a saved model; returns a JSON summary. */
   evaluate(context: EvaluateContext<Config>): Promise<Readonly<Record<string, unknown>>>;
 }

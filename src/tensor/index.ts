@@ -11,6 +11,7 @@ export * from "./operators/reduce.ts";
 export * from "./operators/shape.ts";
 export { OnnxWriter, type ExternalData, type OnnxValue } from "./onnx.ts";
 export { gradients } from "./gradients.ts";
+export { liveMemory, type LiveMemory } from "./live-memory.ts";
 export {
   allocate,
   compile,

@@ -37,9 +37,23 @@ export function allocate(dtype: Dtype | "float64", shape: Shape): TensorData {
       hint: "train adapters (model.lora), or use Node 22",
     });
   }
-  const buffer = new ArrayBuffer(count * array.BYTES_PER_ELEMENT + 128);
+  const buffer = newBuffer(count * array.BYTES_PER_ELEMENT + 128);
   const offset = Number((64n - (addressOf(new Uint8Array(buffer)) & 63n)) & 63n);
   return new array(buffer, offset, count);
+}
+
+function newBuffer(bytes: number): ArrayBuffer {
+  try {
+    return new ArrayBuffer(bytes);
+  } catch (cause) {
+    throw new EngineError({
+      where: "memory",
+      expected: `${(bytes / 2 ** 20).toFixed(0)} MiB for one array`,
+      got: "none from the system",
+      hint: "see engine.microBatchTokens, engine.maxSampleRows, model.lora",
+      cause,
+    });
+  }
 }
 
 export interface CompileOptions {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import type { RewardWeights } from "../../algorithms/grpo.ts";
+import type { RewardWeights } from "../../algorithms/generation.ts";
 import { randomStream } from "../../core/random.ts";
 import { mazeTask } from "../../tasks/maze/task.ts";
 import { traceKinds } from "../../tasks/maze/trace.ts";

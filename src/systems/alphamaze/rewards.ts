@@ -2,7 +2,7 @@
 //
 // Paper: AlphaMaze, arXiv 2502.14669; code: menloresearch/visual-thinker, training/grpo_stage.py.
 
-import type { RewardWeights } from "../../algorithms/grpo.ts";
+import type { RewardWeights } from "../../algorithms/generation.ts";
 
 /**
  * - `head`: the last released script. At most 1.25 + 0.2 m for a maze of m moves.

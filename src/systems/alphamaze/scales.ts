@@ -27,6 +27,8 @@ export const scales: Readonly<Record<string, Scale>> = {
       },
       sft: { steps: 500, batch: 64, optimiser: { learningRate: 2e-3 } },
       grpo: {
+        profile: "trl-0.14",
+        temperature: 1,
         steps: 80,
         prompts: 16,
         group: 8,
@@ -53,6 +55,8 @@ export const scales: Readonly<Record<string, Scale>> = {
       },
       sft: { steps: 1500, batch: 64, optimiser: { learningRate: 2e-3 } },
       grpo: {
+        profile: "trl-0.14",
+        temperature: 1,
         steps: 150,
         prompts: 16,
         group: 8,
@@ -79,6 +83,8 @@ export const scales: Readonly<Record<string, Scale>> = {
       },
       sft: { steps: 1200, batch: 64, optimiser: { learningRate: 2e-3 } },
       grpo: {
+        profile: "trl-0.14",
+        temperature: 1,
         steps: 100,
         prompts: 16,
         group: 8,
@@ -116,14 +122,11 @@ export const scales: Readonly<Record<string, Scale>> = {
         },
       },
       grpo: {
+        profile: "trl-0.14", // [sh] installs TRL of February 2025: its loss, temperature 0.9, KL 0.04
         steps: 2000, // [grpo] max_steps; the paper reports about 1600
         prompts: 2, // [sh] per_device_train_batch_size 8 completions, in groups of 4
         group: 4, // [sh] num_generations
-        iterations: 1, // [TRL]
         maxTokens: 3484, // [sh] max_completion_length 4096 in max_seq_length 4096, less max_prompt_length 612
-        temperature: 0.9, // [TRL]
-        klBeta: 0.04, // [TRL]
-        aggregation: "sequence-mean", // [TRL]
         optimiser: {
           learningRate: 1e-6, // [grpo] learning_rate
           schedule: "cosine", // [grpo] lr_scheduler_type

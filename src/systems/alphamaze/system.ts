@@ -1,7 +1,7 @@
 // AlphaMaze: a text model learns to walk mazes written as tokens; SFT on traces, then GRPO on three verifiable rewards.
 
 import { z } from "zod";
-import type { RewardWeights } from "../../algorithms/grpo.ts";
+import type { RewardWeights } from "../../algorithms/generation.ts";
 import type { JudgedItems } from "../../evaluate/evaluate-task.ts";
 import type { MazeConfig } from "../../tasks/maze/config.ts";
 import { mazeTask, type MazeItem } from "../../tasks/maze/task.ts";
@@ -100,6 +100,7 @@ export const alphamaze: System<Config> = {
   ],
   task: mazeTask,
   prepare: (config) => prepareRecipe(recipe, config),
+  scoring: (config) => ({ taskConfig: config.task, weights: weightsOf(config.reward) }),
   train: async (context) => ({ ...(await trainRecipe(recipe, context)) }),
   evaluate: async (context: EvaluateContext<Config>) => {
     const judged = await evaluateRecipe(recipe, context);

@@ -31,7 +31,7 @@ const profileOf = (version: string) =>
   `trl-${version.split(".").slice(0, 2).join(".")}` as "trl-0.14" | "trl-1.13";
 
 /** Loss types that divide by the tokens of the generation batch, the default since 0.22. */
-const overGeneration = ["dapo", "cispo", "vespo"];
+const overGeneration = new Set(["dapo", "cispo", "vespo"]);
 
 export function trlSpec(version: string, given: TrainerConfig): PolicyChoice {
   const config = given as TrlConfig;
@@ -44,7 +44,7 @@ export function trlSpec(version: string, given: TrainerConfig): PolicyChoice {
   const aggregation = aggregationOf(config.loss_type);
   const { off_policy_mask_threshold: threshold, entropy_coef: weight } = config;
   // 1.9 sums the entropies over what the loss is divided by; 1.13 takes their mean whatever the loss type.
-  const summed = version === "1.9.0" && overGeneration.includes(config.loss_type ?? "dapo");
+  const summed = version === "1.9.0" && overGeneration.has(config.loss_type ?? "dapo");
   const mean = summed ? "as-loss" : "tokens";
   return {
     profile: profileOf(version),

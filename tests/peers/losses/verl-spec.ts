@@ -109,20 +109,20 @@ export function verlWindow(
   const counts = mask.map((row) => row.reduce((sum, value) => sum + value, 0));
   const tokens = counts.reduce((sum, count) => sum + count, 0);
   const sequences = counts.filter((count) => count > 0).length;
-  const overTokens = aggregationMode(config as VerlConfig) === "token-mean";
+  const overTokens = aggregationMode(config) === "token-mean";
   const [whole, own] = overTokens
     ? [window["batch_num_tokens"], tokens]
     : [window["global_batch_size"], sequences];
   const length = window["loss_scale_factor"];
   return {
-    accumulation: (whole ?? own!) / own! / window["dp_size"]!,
+    accumulation: (whole ?? own) / own / window["dp_size"]!,
     ...(length && { maxTokens: length }),
   };
 }
 
 /** verl multiplies a sum by its ranks, because they average gradients; ours has no ranks to make up for. */
 export const verlScale = (config: TrainerConfig, window: TrainerWindow): number =>
-  aggregationMode(config as VerlConfig) === "token-sum" ? window["dp_size"]! : 1;
+  aggregationMode(config) === "token-sum" ? window["dp_size"]! : 1;
 
 export function verlAdvantages(config: TrainerConfig): AdvantageSpec {
   const none = { type: "none" } as const;

@@ -1,0 +1,119 @@
+import { describe, expect, it } from "vitest";
+import { goldenSequences } from "../../tests/golden-vector.ts";
+import { sumEnvironment, type Sum } from "../../tests/scripted-engine.ts";
+import { jsonLine } from "../run/append-log.ts";
+import { parseSampleRecord } from "../run/sample-record.ts";
+import { grpoSettings, type MeasuredStep } from "./grpo.ts";
+import { rewardPartsOf, sampleRecords } from "./sample-records.ts";
+
+const floats = (key: "logProbs" | "old" | "reference") =>
+  goldenSequences.map((one) => Float32Array.from(one[key]));
+const item: Sum = { a: 7, b: 5 };
+
+/** One prompt with four completions: right, wrong, nothing, and one whose scorer failed. */
+function measured(changes: Partial<MeasuredStep> = {}): MeasuredStep {
+  const texts = ["12", "13", "", "12"];
+  const completions = texts.map((text, index) => ({
+    tokens: new Int32Array(goldenSequences[index]!.old.length).fill(index),
+    logProbs: floats("old")[index]!,
+    stopReason: index === 1 ? ("length" as const) : ("stop" as const),
+    text,
+    scored:
+      index === 3
+        ? { error: new Error("broke") }
+        : { scores: { correct: Number(text === "12"), short: text === "" ? null : 1 } },
+  }));
+  return {
+    rollouts: [{ item, messages: [], promptTokens: Int32Array.of(1, 2), completions }],
+    rewards: [[2.5, 0.5, 0, null]],
+    groups: [{ advantages: [1, -0.25, -0.75, 0], withoutSpread: false }],
+    reference: floats("reference"),
+    passes: [{ loss: 0, logProbs: floats("logProbs"), entropy: floats("logProbs") }],
+    weights: { correct: 2, short: 0.5 },
+    settings: grpoSettings.parse({ steps: 1, maxTokens: 4 }),
+    ...changes,
+  };
+}
+
+describe("sampleRecords", () => {
+  const records = sampleRecords(3, measured(), sumEnvironment);
+
+  it("say of every completion what it was, what it earned and why", () => {
+    expect(records[1]).toEqual({
+      step: 3,
+      prompt: 0,
+      sample: 1,
+      item,
+      messages: [],
+      images: [],
+      promptTokens: [1, 2],
+      text: "13",
+      tokens: [1, 1],
+      origin: [["model", 2]],
+      lossMask: [[1, 2]],
+      samplerLogProbs: [-0.7, -1.2],
+      trainerLogProbs: [-1, -0.9],
+      referenceLogProbs: [-0.7, -1],
+      scores: { correct: 0, short: 1 },
+      rewardParts: { correct: 0, short: 0.5 },
+      reward: 0.5,
+      advantage: -0.25,
+      stopReason: "length",
+      errorClass: "wrong sum",
+      level: "Hard",
+    });
+    expect(records.map(({ errorClass }) => errorClass)).toEqual([
+      null,
+      "wrong sum",
+      "nothing",
+      undefined,
+    ]);
+  });
+
+  it("have log-probabilities to a millionth of a nat, however unlikely the token", () => {
+    const steep = [-12.3456789, -1.5e-7, -Infinity].map((value) => Float32Array.of(value));
+    const logProbs = goldenSequences.map((one, at) =>
+      new Float32Array(one.old.length).fill(steep[at % 3]![0]!),
+    );
+    const passes = [{ loss: 0, logProbs, entropy: logProbs }];
+    const found = sampleRecords(1, measured({ passes }), sumEnvironment);
+    expect(found.map(({ trainerLogProbs }) => Math.abs(trainerLogProbs[0]!))).toEqual([
+      12.345679,
+      0,
+      Infinity,
+      12.345679,
+    ]);
+  });
+
+  it("keep an abstention apart from a zero, and a failure apart from both", () => {
+    expect(records[2]!.rewardParts).toEqual({ correct: 0, short: null });
+    expect(records[3]).toMatchObject({ error: "broke", reward: null });
+    expect(records[3]).not.toHaveProperty("scores");
+    expect(records[3]).not.toHaveProperty("rewardParts");
+    expect(rewardPartsOf({ correct: 0 }, { correct: 2, absent: 1 })).toEqual({
+      correct: 0,
+      absent: null,
+    });
+  });
+
+  it("can be read again, and their parts sum to the reward", () => {
+    for (const record of records) {
+      expect(parseSampleRecord(JSON.parse(jsonLine(record)), "x")).toEqual(record);
+      if (record.rewardParts === undefined) continue;
+      const sum = Object.values(record.rewardParts).reduce<number>((a, part) => a + (part ?? 0), 0);
+      expect(sum).toBe(record.reward);
+    }
+  });
+
+  it("have no class where the task cannot tell, and no reference where there is none", () => {
+    const errorClass = (): string => {
+      throw new Error("a bug of the label");
+    };
+    const task = { ...sumEnvironment.task, errorClass };
+    const found = sampleRecords(1, measured({ reference: undefined }), { ...sumEnvironment, task });
+    for (const record of found) {
+      expect(record).not.toHaveProperty("errorClass");
+      expect(record).not.toHaveProperty("referenceLogProbs");
+    }
+  });
+});
