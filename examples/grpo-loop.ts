@@ -12,7 +12,7 @@ import { countLetters } from "./count-letters/task.ts";
 
 export interface LoopOptions<Item, Config> {
   readonly engine: Engine;
-  readonly tokenizer: ChatTokenizer;
+  readonly tokenizer: Pick<ChatTokenizer, "encodePrompt" | "decodeAnswer" | "stopTokens">;
   readonly task: Task<Item, Config>;
   readonly config: Config;
   readonly seed: number;
