@@ -49,6 +49,10 @@ export interface BatchWindow {
   readonly stepsPerGeneration?: number;
   /** Processes that average their gradients (W); default 1. */
   readonly processes?: number;
+  /** Sequences of the whole optimiser step on this process; default: those given times `accumulation`. */
+  readonly sequences?: number;
+  /** Loss tokens of the whole optimiser step over all processes; default: those given times `accumulation` and `processes`. */
+  readonly stepTokens?: number;
   /** Loss tokens of the whole generation batch over all processes (num_items_in_batch). */
   readonly generationTokens?: number;
   /** Most tokens of a completion; default: the longest given. */
@@ -150,9 +154,9 @@ function windowOf(mask: Ragged, given: BatchWindow): LossWindow {
   });
   return {
     batches: accumulation,
-    sequences: own.sequences * accumulation,
-    filled: own.filled * accumulation,
-    step: scaled(accumulation * processes),
+    sequences: given.sequences ?? own.sequences * accumulation,
+    filled: given.sequences ?? own.filled * accumulation,
+    step: scaled(accumulation * processes, given.stepTokens),
     generation: scaled(stepsPerGeneration * processes, given.generationTokens),
     share: accumulation / stepsPerGeneration,
     maxTokens: given.maxTokens ?? own.maxTokens,
