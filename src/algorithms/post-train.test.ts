@@ -65,6 +65,7 @@ async function train(
       ...settings,
     }),
     weights: { correct: 1 },
+    startsAs: "untrained",
     initialise: async () => void initialised++,
     onEvaluation: (stage, step, { outputs }) => stages.push(`${stage} ${step}: ${outputs.length}`),
   });

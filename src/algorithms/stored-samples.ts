@@ -68,7 +68,7 @@ export interface StoredSample {
   readonly reward: number | null;
 }
 
-const storedSchema = z.looseObject({
+const storedSchema = z.object({
   step: z.int(),
   prompt: z.int(),
   sample: z.int(),
