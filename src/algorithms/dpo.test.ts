@@ -241,10 +241,11 @@ describe("the gradient through a local engine", () => {
     }
     const reference = weightsOf(engine);
     let batch: readonly Example[] = [];
-    const { accumulate, step } = engine;
+    const accumulate = engine.accumulate.bind(engine);
+    const step = engine.step.bind(engine);
     engine.accumulate = (examples, ...rest) => {
       batch = examples;
-      return accumulate.call(engine, examples, ...rest);
+      return accumulate(examples, ...rest);
     };
     let checked = 0;
     engine.step = async (options) => {
@@ -275,7 +276,7 @@ describe("the gradient through a local engine", () => {
       const slope = gradients[0]!.reduce((sum, g, index) => sum + g * direction[index]!, 0);
       expect((nudge(1e-4) - nudge(-1e-4)) / 2e-4 / slope).toBeCloseTo(1, 2);
       checked++;
-      return step.call(engine, options);
+      return step(options);
     };
     // Any text has a reward, so that random weights have something to learn.
     const score: Score = (_item, { text }) => ({ correct: text.charCodeAt(0) % 2, short: null });

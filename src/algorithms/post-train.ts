@@ -145,16 +145,10 @@ function trainStage<Item, Config>(
   stage: TrainingStage,
   context: StageContext<Item, Config>,
 ): Promise<void> {
-  switch (stage) {
-    case "sft":
-      return sft(context, settings.sft);
-    case "rft":
-      return rejectionSampling(context, settings.rft, weights);
-    case "dpo":
-      return dpo(context, settings.dpo, weights);
-    case "grpo":
-      return grpo(context, settings.grpo, weights);
-  }
+  if (stage === "sft") return sft(context, settings.sft);
+  if (stage === "rft") return rejectionSampling(context, settings.rft, weights);
+  if (stage === "dpo") return dpo(context, settings.dpo, weights);
+  return grpo(context, settings.grpo, weights);
 }
 
 /** Loads the newest checkpoint that can be read and names those that cannot; null: the run has none. */

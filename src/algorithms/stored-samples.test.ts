@@ -54,23 +54,25 @@ interface Trained {
 }
 
 /** Compiled once for all tests: a run that goes on has another engine than the one it began with. */
-const engines = { begin: new LocalEngine(config), resume: new LocalEngine(config) };
-const { sample, step } = LocalEngine.prototype;
-afterAll(() => Object.values(engines).forEach((engine) => engine.dispose()));
+const engines = [0, 1].map(() => {
+  const engine = new LocalEngine(config);
+  return { engine, sample: engine.sample.bind(engine), step: engine.step.bind(engine) };
+});
+afterAll(() => engines.forEach(({ engine }) => engine.dispose()));
 
 async function train(run: RunDirectory, stop?: Stop): Promise<Trained> {
-  const engine = stop === undefined ? engines.resume : engines.begin;
+  const { engine, sample, step } = engines[stop === undefined ? 1 : 0]!;
   const abort = new AbortController();
   const calls = { sample: 0, step: 0 };
   engine.sample = async (...parameters) => {
     calls.sample++;
     stop?.("sample", calls.sample, abort);
-    return sample.apply(engine, parameters);
+    return sample(...parameters);
   };
   engine.step = async (options) => {
     calls.step++;
     stop?.("step", calls.step, abort);
-    return step.call(engine, options);
+    return step(options);
   };
   try {
     await postTrain<Sum, { largest: number }>({
