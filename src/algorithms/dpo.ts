@@ -44,7 +44,7 @@ export const dpoSettings = z.object({
   ...samplingSettings,
   pairs: z.int().min(1).default(2).describe("most pairs a prompt"),
   ...preferenceSettings.shape,
-  optimiser: optimiserSettings.prefault({ learningRate: 1e-4 }).describe("AdamW or Muon"),
+  optimiser: optimiserSettings.prefault({ learningRate: 1e-5 }).describe("AdamW or Muon"),
 });
 export type DpoSettings = z.output<typeof dpoSettings>;
 
@@ -151,6 +151,32 @@ async function openPairs<Item, Config>(
   });
 }
 
+/**
+ * Adds the gradient of the batch (chosen, rejected, chosen, rejected, …) to that of the engine. h needs both completions of a pair
+ * before either has a gradient: a forward pass gives the log-probabilities, the loss dL/dlog p, and a second pass takes it from there.
+ */
+async function accumulatePairs<Item, Config>(
+  context: StageContext<Item, Config>,
+  batch: readonly Preferred[],
+  step: number,
+  { loss: kind, beta, logProbs: over }: DpoSettings,
+): Promise<{ readonly loss: number; readonly metrics: Record<string, number> }> {
+  const logprobs = await logProbsOf(context, batch, step);
+  const reference = batch.map((one) => one.reference);
+  const { loss, gradient } = evaluateLoss(
+    { logprobs, reference },
+    { type: "preference", loss: kind, beta, logProbs: over },
+  );
+  checkFinite({ loss, logProbs: logprobs, entropy: [] }, "dpo", step, context.run);
+  const examples = batch.map(({ tokens, promptLength }, index) => ({
+    tokens,
+    promptLength,
+    slope: Float32Array.from(gradient[index]!),
+  }));
+  await context.engine.accumulate(examples, { type: "linear", temperature: TEMPERATURE });
+  return { loss, metrics: dpoMetrics({ logProbs: logprobs, reference, over }) };
+}
+
 /** Trains from `context.done` to the last step. */
 export async function dpo<Item, Config>(
   context: StageContext<Item, Config>,
@@ -158,7 +184,7 @@ export async function dpo<Item, Config>(
   weights: RewardWeights,
 ): Promise<void> {
   const { engine, run, progress, seed } = context;
-  const { steps, batch: size, loss: kind, beta, logProbs: over } = settings;
+  const { steps, batch: size } = settings;
   if (context.done >= steps) return;
   const pairs = await openPairs(context, settings, weights);
   progress.begin("DPO", steps);
@@ -168,40 +194,21 @@ export async function dpo<Item, Config>(
       randomStream(seed, "dpo order", epoch),
     );
     const batch = order.flatMap((pair) => [pairs[pair]!.chosen, pairs[pair]!.rejected]);
-    // h needs both completions of a pair before either has a gradient: a forward pass, then one with the gradient.
-    const logprobs = await logProbsOf(context, batch, step);
-    const reference = batch.map((one) => one.reference);
-    const { loss, gradient } = evaluateLoss(
-      { logprobs, reference },
-      { type: "preference", loss: kind, beta, logProbs: over },
-    );
-    const examples = batch.map(({ tokens, promptLength }, index) => ({
-      tokens,
-      promptLength,
-      slope: Float32Array.from(gradient[index]!),
-    }));
-    checkFinite({ loss, logProbs: logprobs, entropy: [] }, "dpo", step, run);
-    await engine.accumulate(examples, { type: "linear", temperature: TEMPERATURE });
+    const { loss, metrics } = await accumulatePairs(context, batch, step, settings);
     const options = stepOptions(settings.optimiser, step, steps);
     const { gradientNorm } = await guardedStep(engine, options, "dpo", step, run);
-    const metrics = dpoMetrics({ logProbs: logprobs, reference, over });
-    progress.advance(
+    const right = metrics["margin/right"]!.toFixed(2);
+    progress.advance(step, `loss ${loss.toFixed(3)}  right order ${right}`);
+    const record = {
       step,
-      `loss ${loss.toFixed(3)}  right order ${metrics["margin/right"]!.toFixed(2)}`,
-    );
-    await finishStep(
-      context,
-      {
-        step,
-        stage: "dpo",
-        loss,
-        ...metrics,
-        gradientNorm,
-        learningRate: options.learningRate,
-        "time/stepMs": now() - startMs,
-      },
-      { label: "DPO", steps },
-    );
+      stage: "dpo",
+      loss,
+      ...metrics,
+      gradientNorm,
+      learningRate: options.learningRate,
+      "time/stepMs": now() - startMs,
+    };
+    await finishStep(context, record, { label: "DPO", steps });
   }
   progress.end();
 }

@@ -164,6 +164,7 @@ async function sampleAndScore<Item, Config>(
     });
     progress.advance(start + count);
   }
+  progress.end();
   return samples;
 }
 
