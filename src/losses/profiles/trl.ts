@@ -82,7 +82,7 @@ export const trlProfiles = {
     },
   },
   "trl-0.22": {
-    title: "TRL 0.22.2 (September 2025); 0.22 is the first with the DAPO normaliser as default",
+    title: "TRL 0.22.2 (0.22: August 2025), the first with the DAPO normaliser as default",
     sources: wheel("0.22.2"),
     settings: {
       group: 8,

@@ -88,7 +88,7 @@ export const alphamaze: System<Config> = {
   },
   settings: recipeSettings(recipe),
   scales,
-  stages: ["untrained", "sft", "grpo"],
+  stages: ["untrained", "sft", "rft", "dpo", "grpo"],
   claims: [
     {
       metric: "MazeBench accuracy, untrained",
