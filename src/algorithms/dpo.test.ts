@@ -177,7 +177,7 @@ describe("the pairs", () => {
       return { correct: count % 2, short: 0 };
     };
     await expect(train(new ScriptedEngine(twoAnswers), {}, score)).rejects.toThrow(
-      "dpo step 1: prompt 1, sample 0: expected scores, got an error of the scorer: no dictionary",
+      "dpo step 1: prompt 1, sample 0: expected scores, got error of score correct: no dictionary",
     );
   });
 });

@@ -147,6 +147,6 @@ it("stops when a scorer fails", async () => {
     throw new Error("no dictionary");
   };
   await expect(train(half, {}, failing)).rejects.toThrow(
-    "rft step 1: prompt 0, sample 0: expected scores, got an error of the scorer: no dictionary",
+    "rft step 1: prompt 0, sample 0: expected scores, got error of score correct: no dictionary",
   );
 });
