@@ -43,6 +43,9 @@ const learning = (engine: () => ScriptedEngine): Script => ({
     Number(solve(question)) <= 10 * engine().steps || sample === 1 ? solve(question) : "777",
 });
 
+/** Every step of the stage then has a gradient. */
+const withReference = { loss: { kl: { type: "loss", weight: 0.04 } } };
+
 async function train(
   settings: Readonly<Record<string, unknown>> = {},
   script: Script = {},
@@ -61,7 +64,7 @@ async function train(
     seed: 5,
     settings: postTrainSettings.parse({
       sft: { steps: 2, batch: 3 },
-      grpo: { steps: 3, prompts: 2, group: 2, maxTokens: 9 },
+      grpo: { steps: 3, prompts: 2, group: 2, maxTokens: 9, ...withReference },
       evaluate: { count: 20, maxTokens: 9 },
       ...settings,
     }),
@@ -115,7 +118,10 @@ describe("postTrain", () => {
   it("trains first on new gold answers, the answer alone scored", async () => {
     const { engine } = await train();
     const [first, second] = engine.of("accumulate");
-    expect(first!.loss).toEqual({ type: "cross-entropy", aggregation: "token-mean" });
+    expect(first!.loss).toEqual({
+      type: "cross-entropy",
+      aggregation: { type: "token-mean", tokens: "loss", of: "step" },
+    });
     [...first!.batch, ...second!.batch].forEach(({ tokens, promptLength }, index) => {
       const { a, b } = trainItem(sumTask, sumEnvironment.config, 5, index);
       const prompt = tokenizer.decode(tokens.slice(0, promptLength));
@@ -149,7 +155,7 @@ describe("postTrain", () => {
   });
 
   it("leaves a stage of no steps out, and the reference without a KL term", async () => {
-    const grpo = { steps: 2, prompts: 1, group: 2, maxTokens: 9, klBeta: 0 };
+    const grpo = { steps: 2, prompts: 1, group: 2, maxTokens: 9 };
     const { engine, summary } = await train({ sft: { steps: 0 }, grpo });
     expect(engine.of("freezeReference")).toEqual([]);
     expect(engine.of("logProbs")).toEqual([]);
@@ -202,7 +208,7 @@ describe("postTrain", () => {
   ])("that broke %s goes on to the same end", async (_place, brokenCall) => {
     const settings = {
       sft: { steps: 4, batch: 3 },
-      grpo: { steps: 6, prompts: 2, group: 2, maxTokens: 9 },
+      grpo: { steps: 6, prompts: 2, group: 2, maxTokens: 9, ...withReference },
       checkpointEvery: 2,
     };
     const files = ["evaluations.jsonl", "samples/grpo.jsonl"];

@@ -19,6 +19,7 @@ import { grpoSettings, needsReference } from "./grpo-settings.ts";
 import { rejectionSampling, rftSettings } from "./rejection-sampling.ts";
 import { sft, sftSettings } from "./sft.ts";
 import type { StageContext } from "./stage.ts";
+import { readBuffer } from "./training-buffer.ts";
 
 export const evaluateSettings = z.object({
   count: z.int().min(1).default(500).describe("held-out items"),
@@ -178,6 +179,7 @@ async function loadNewest<Item, Config>({
   for (const position of run.positions()) {
     try {
       await engine.load(position.directory);
+      if (position.state["inBuffer"] === true) readBuffer(position.directory);
     } catch (error) {
       if (!(error instanceof DataError)) throw error;
       damaged.push(position.name);
