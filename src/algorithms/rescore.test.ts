@@ -9,13 +9,7 @@ import type { AnyTask } from "../tasks/registry.ts";
 import { groupAdvantages } from "./advantages.ts";
 import { grpoSettings } from "./grpo-settings.ts";
 import { RescoreSums } from "./rescore-sums.ts";
-import {
-  rescoreBatch,
-  type RewardRule,
-  scoreAgain,
-  storedScores,
-  unexplained,
-} from "./rescore.ts";
+import { rescoreBatch, type RewardRule, scoreAgain, storedScores, unexplained } from "./rescore.ts";
 
 const task = sumTask as AnyTask;
 const config = { largest: 30 };
@@ -80,7 +74,7 @@ describe("scoring stored outputs again", () => {
   ])("keeps a failure (%s) apart from the numbers of other scorers", async (kind, score) => {
     const length = { scores: { length: "characters" }, score: async () => ({ length: 1 }) };
     const broken: Task<unknown, unknown> = {
-      ...(task as Task<unknown, unknown>),
+      ...task,
       scores: { correct: "the sum is right" },
       score,
       scorers: [length],

@@ -188,10 +188,7 @@ function answerText(
   return [summaryText(path, stage, answer), ...sections].join("\n\n");
 }
 
-const sampleJson = (
-  { record, groupRewards }: SampleInGroup,
-  isComparable: boolean,
-): object => ({
+const sampleJson = ({ record, groupRewards }: SampleInGroup, isComparable: boolean): object => ({
   ...record,
   class: classOf(record),
   surprise: surpriseOf(record)?.mean ?? null,
@@ -243,8 +240,7 @@ async function samples(
   };
   const { orders, ...summary } = answer;
   const shown = Object.entries(orders).map(
-    ([order, list]) =>
-      [order, list.map((sample) => sampleJson(sample, isComparable))] as const,
+    ([order, list]) => [order, list.map((sample) => sampleJson(sample, isComparable))] as const,
   );
   const written = rows === undefined ? [] : [`${rows} samples written to ${options.parquet}`];
   return {
