@@ -302,7 +302,7 @@ export async function trainRecipe<Item, TaskConfig, RewardConfig>(
       `model: ${model.layers} layers, width ${model.width}, ${engine.parameterCount.toLocaleString("en")} parameters${engine.trainedCount === engine.parameterCount ? "" : ` (${engine.trainedCount.toLocaleString("en")} trained)`}, vocabulary ${tokenizer.vocabularySize}`,
     );
     const load = (): Promise<void> => base.load(engine, randomStream(seed, "weights"));
-    const environment = { task, config: config.task, tokenizer };
+    const environment = { task, config: config.task, tokenizer, scoring: config.scoring };
     const isRehearsed = config.rehearsal && run.checkpointNames().length === 0;
     const rehearsal = isRehearsed
       ? await planRehearsal({ engine, environment, items, run, progress, seed, settings: config })

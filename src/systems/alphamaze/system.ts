@@ -100,7 +100,12 @@ export const alphamaze: System<Config> = {
   ],
   task: mazeTask,
   prepare: (config) => prepareRecipe(recipe, config),
-  scoring: (config) => ({ taskConfig: config.task, weights: weightsOf(config.reward) }),
+  scoring: ({ task, reward, scoring, grpo }) => ({
+    taskConfig: task,
+    weights: weightsOf(reward),
+    settings: scoring,
+    grpo,
+  }),
   train: async (context) => ({ ...(await trainRecipe(recipe, context)) }),
   evaluate: async (context: EvaluateContext<Config>) => {
     const judged = await evaluateRecipe(recipe, context);
