@@ -119,6 +119,7 @@ export async function trainLocally(given: LocalRun): Promise<{ ended: boolean; l
         checkpointEvery: given.checkpointEvery ?? 100,
       }),
       weights: given.weights ?? { correct: 1, short: 0.5 },
+      startsAs: "untrained",
       initialise: async () => engine.initialise(randomStream(seed, "weights")),
     });
     return { ended: true, lines };

@@ -82,12 +82,11 @@ describe("sampleRecords", () => {
 
   it("have log-probabilities to a millionth of a nat, however unlikely the token", () => {
     const steep = [-12.3456789, -1.5e-7, -Infinity].map((value) => Float32Array.of(value));
-    const logProbs = goldenSequences.map((one, at) =>
-      new Float32Array(one.old.length).fill(steep[at % 3]![0]!),
+    const trainer = goldenBatch.old.map((row, at) =>
+      new Float32Array(row.length).fill(steep[at % 3]![0]!),
     );
-    const passes = [{ loss: 0, logProbs, entropy: logProbs }];
-    const found = sampleRecords(1, measured({ passes }), sumEnvironment);
-    expect(found.map(({ trainerLogProbs }) => Math.abs(trainerLogProbs[0]!))).toEqual([
+    const found = sampleRecords(1, measured({ trainer }), sumEnvironment);
+    expect(found.map(({ trainerLogProbs }) => Math.abs(trainerLogProbs![0]!))).toEqual([
       12.345679,
       0,
       Infinity,

@@ -109,7 +109,7 @@ describe("trainTask", () => {
 
   it("asks scorers as its settings say, in every stage", async () => {
     let [asked, most] = [0, 0];
-    const score: Task<Item, object>["score"] = async (item, output, config) => {
+    const score: Task<Item, Record<string, never>>["score"] = async (item, output, config) => {
       most = Math.max(most, ++asked);
       await Promise.resolve();
       asked--;

@@ -3,6 +3,7 @@
 import type { z } from "zod";
 import type { RewardWeights } from "../algorithms/generation.ts";
 import type { GrpoSettings } from "../algorithms/grpo-settings.ts";
+import type { ProfileName } from "../losses/index.ts";
 import type { Progress } from "../core/progress.ts";
 import type { Task } from "../core/task.ts";
 import type { ScoringSettings } from "../rollout/score-outputs.ts";
@@ -65,6 +66,8 @@ export interface System<Config = unknown> {
   readonly settings: z.ZodType<Config>;
   readonly scales: Readonly<Record<string, Scale>>;
   readonly stages: readonly string[];
+  /** What the paper trained with: its losses and advantages where its own text says nothing else. */
+  readonly profile?: ProfileName;
   readonly claims: readonly Claim[];
   readonly task: Task<unknown, unknown>;
   /**

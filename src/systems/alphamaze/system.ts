@@ -88,6 +88,7 @@ export const alphamaze: System<Config> = {
   },
   settings: recipeSettings(recipe),
   scales,
+  profile: "trl-0.14",
   stages: ["untrained", "sft", "rft", "dpo", "grpo"],
   claims: [
     {
