@@ -105,7 +105,7 @@ export function sampleRecords<Item, Config>(
         ...(Object.keys(failures).length > 0 && { failures: failureTexts(failures) }),
         rewardParts: rewardPartsOf(scores, weights),
         ...(Object.keys(penalties[index]!).length > 0 && {
-          penalties: { ...penalties[index] } as Record<string, number>,
+          penalties: { ...penalties[index] },
         }),
         ...(dropped[prompt]![sample]! && { dropped: true }),
         reward: rewards[prompt]![sample]!,

@@ -116,7 +116,7 @@ describe("trainTask", () => {
       return echo.score(item, output, config);
     };
     const one = options("one at a time");
-    const { sft: _sft, ...settings } = one.settings!;
+    const { sft: _sft, ...settings } = one.settings;
     const scoring = { concurrency: 1 };
     const grpo = { steps: 1, prompts: 2, group: 2, maxTokens: 4 };
     await trainTask(

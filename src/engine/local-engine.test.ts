@@ -189,7 +189,7 @@ describe.each(models)("%s", (_name, config) => {
     }
     const result = await engine.accumulate(batch, loss);
     const parameters = parametersOf(engine);
-    const plain = (): number => plainLoss(config, parameters, batch, loss as PolicyLoss);
+    const plain = (): number => plainLoss(config, parameters, batch, loss);
     expect(Math.abs(result.loss - plain())).toBeLessThan(1e-5);
 
     plainDistributions(config, parameters, batch, temperature).forEach((rows, index) => {
@@ -851,7 +851,7 @@ describe("a loss that is evaluated alone", () => {
           advantages: batch.map(({ advantage }) => advantage as number),
           mask: batch.map(({ mask }) => mask!),
         },
-        { ...choice, entropy: null } as PolicyChoice,
+        { ...choice, entropy: null },
       );
       expect(alone.loss).toBeCloseTo(fused.loss, 5);
       await engine.accumulate(

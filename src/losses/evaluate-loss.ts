@@ -14,7 +14,7 @@ import {
 } from "../tensor/index.ts";
 import { lossMetrics } from "./loss-metrics.ts";
 import { needsSequences, readsEntropy, readsReference } from "./policy-loss.ts";
-import { preferenceLoss } from "./preference-loss.ts";
+import { preferenceLoss, type PreferenceInputs } from "./preference-loss.ts";
 import { resolveLoss, type LossChoice } from "./resolve-loss.ts";
 import { batchLoss } from "./token-loss.ts";
 import { entropyWeights, tokenWeights, wholeWindow } from "./weights.ts";
@@ -138,8 +138,7 @@ function evaluatePreference(batch: LossBatch, mask: Ragged, spec: PreferenceSpec
     });
   }
   const result = run({ logProbs: logprobs, reference, mask }, logprobs, true, (inputs) => {
-    type Inputs = Parameters<typeof preferenceLoss>[1];
-    return preferenceLoss(spec, inputs as unknown as Inputs).loss;
+    return preferenceLoss(spec, inputs as unknown as PreferenceInputs).loss;
   });
   return { ...result, metrics: {} };
 }
