@@ -13,7 +13,7 @@ export type {
   StepOptions,
   StepResult,
 } from "./core/engine.ts";
-export type { LossSpec } from "./core/loss-spec.ts";
+export { supervisedLoss, type LossSpec } from "./core/loss-spec.ts";
 export type { Message } from "./core/messages.ts";
 export { silentProgress, type Progress } from "./core/progress.ts";
 export { randomStream, type Random } from "./core/random.ts";
@@ -28,6 +28,8 @@ export { readSafetensors, type NamedArray } from "./nn/safetensors.ts";
 export { testItems, trainItem } from "./rollout/items.ts";
 export { scoreOutputs, type ScoredOutput, type ScoringSettings } from "./rollout/score-outputs.ts";
 export { rollOut, type Environment } from "./rollout/single-turn.ts";
+export { readSampleGroups, sampleStages, type SampleGroup } from "./run/sample-groups.ts";
+export type { SampleRecord } from "./run/sample-record.ts";
 export { readEvaluations, readMetrics, readSamples, RunDirectory } from "./run/run-directory.ts";
 export { mazeTask } from "./tasks/maze/index.ts";
 export { configureRuntime } from "./tensor/index.ts";

@@ -461,6 +461,7 @@ describe("a resumed run", () => {
       seed: SEED,
       settings: settings(count),
       weights: { judge: 1, correct: 1 },
+      startsAs: "untrained",
       initialise: async () => undefined,
     }).then(
       () => new Error("it came to its end"),

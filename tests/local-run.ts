@@ -129,6 +129,7 @@ export async function trainLocally(given: LocalRun): Promise<{ ended: boolean; l
         checkpointEvery: given.checkpointEvery ?? 100,
       }),
       weights: given.weights ?? { correct: 1, short: 0.5 },
+      startsAs: "untrained",
       initialise: async () => initialiseLocal(engine, seed),
     });
     return { ended: true, lines };

@@ -116,10 +116,9 @@ function baselineOf(
       return allEqual(all) ? reward : mean(all);
     case "group-mean":
       return allEqual(known) ? reward : mean(known);
-    case "leave-one-out": {
+    default: // leave-one-out
       if (allEqual(known)) return reward;
       return (mean(known) * known.length - reward) / (known.length - 1);
-    }
   }
 }
 

@@ -80,6 +80,20 @@ describe("sampleRecords", () => {
     ]);
   });
 
+  it("have log-probabilities to a millionth of a nat, however unlikely the token", () => {
+    const steep = [-12.3456789, -1.5e-7, -Infinity].map((value) => Float32Array.of(value));
+    const trainer = goldenBatch.old.map((row, at) =>
+      new Float32Array(row.length).fill(steep[at % 3]![0]!),
+    );
+    const found = sampleRecords(1, measured({ trainer }), sumEnvironment);
+    expect(found.map(({ trainerLogProbs }) => Math.abs(trainerLogProbs![0]!))).toEqual([
+      12.345679,
+      0,
+      Infinity,
+      12.345679,
+    ]);
+  });
+
   it("keep an abstention apart from a zero, and a failure apart from both", () => {
     expect(records[2]!.rewardParts).toEqual({ correct: 0, short: null });
     const broke = { kind: "error", message: "broke" };

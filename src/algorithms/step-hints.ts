@@ -21,7 +21,7 @@ export function stepNote(step: ReportedStep, accuracy: string): string {
   if (!("reward/mean" in metrics)) return `loss ${metrics["loss"]!.toFixed(3)}`;
   const [flat, left] = [flatGroups(step), metrics["samples/dropped"]!];
   return [
-    `reward ${metrics["reward/mean"].toFixed(3)}`,
+    `reward ${(metrics["reward/mean"] ?? Number.NaN).toFixed(3)}`,
     `${accuracy} ${(metrics[`score/${accuracy}`] ?? Number.NaN).toFixed(2)}`,
     ...(2 * flat > groups ? [`${flat} of ${groups} groups without spread`] : []),
     ...(left > 0 ? [`${left} samples dropped`] : []),

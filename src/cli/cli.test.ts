@@ -166,7 +166,8 @@ describe("wrong usage", () => {
   });
 
   it("prints help with an example for every command", async () => {
-    for (const command of ["list", "show", "data", "train", "resume", "evaluate", "export"]) {
+    const reading = ["list", "show", "data", "samples", "rescore", "metrics"];
+    for (const command of [...reading, "train", "resume", "evaluate", "export"]) {
       const { code, stdout } = await alidade(command, "--help");
       expect(code).toBe(0);
       expect(stdout).toMatch(/--json[^]*Example:\n {2}alidade /);

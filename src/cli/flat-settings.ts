@@ -1,11 +1,23 @@
-import { formatValue } from "./output.ts";
+// Nested settings as they are set on the command line.
+
+/** A plain setting by its path, for example `grpo.loss.surrogate.high`. */
+export interface FlatSetting {
+  readonly path: string;
+  readonly value: unknown;
+}
+
+/** `{grpo: {clip: {high: 1}}}` as `grpo.clip.high`, 1. */
+export function flatPaths(settings: object, prefix = ""): FlatSetting[] {
+  return Object.entries(settings).flatMap(([key, value]: [string, unknown]) => {
+    const path = `${prefix}${key}`;
+    const isNested = typeof value === "object" && value !== null && !Array.isArray(value);
+    return isNested ? flatPaths(value, `${path}.`) : [{ path, value }];
+  });
+}
 
 /** `{grpo: {clip: {high: 1}}}` as `grpo.clip.high=1`. */
-export function flatSettings(value: unknown, path = ""): string[] {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    return [`${path}=${formatValue(value)}`];
-  }
-  return Object.entries(value).flatMap(([key, part]) =>
-    flatSettings(part, path === "" ? key : `${path}.${key}`),
+export function flatSettings(settings: object): string[] {
+  return flatPaths(settings).map(
+    ({ path, value }) => `${path}=${typeof value === "string" ? value : JSON.stringify(value)}`,
   );
 }

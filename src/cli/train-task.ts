@@ -127,5 +127,5 @@ function openRun(path: string, start: RunStart): RunDirectory {
 
 /** What a run may not change on its way, one setting a line. */
 function identity({ system, seed, config }: Pick<RunStart, "system" | "seed" | "config">) {
-  return [`task=${system}`, `seed=${seed}`, ...flatSettings(config)];
+  return [`task=${system}`, `seed=${seed}`, ...flatSettings(config as object)];
 }
