@@ -105,7 +105,8 @@ export function aggregateComponents(
       );
       return unitInterval(negated(mean), 0.5);
     }
-    case "weighted": {
+    default: {
+      // weighted
       const parts = scores.map((z) => unitInterval(negated(z), 0.5));
       return scores[0]!.map((_, patch) => {
         const sum = parts.reduce((total, part, j) => total + shares[j]! * part[patch]!, 0);

@@ -31,7 +31,8 @@ export function flowTimes(steps: number, schedule: FlowSchedule): number[] {
       return even(steps + 1, 0);
     case "shifted":
       return shifted(even(steps + 1, 0), schedule.shift);
-    case "diffusers": {
+    default: {
+      // diffusers
       const smallest = shiftTime(schedule.shift, 1 / schedule.trainSteps);
       return [...shifted(even(steps, smallest), schedule.shift), 0];
     }
@@ -70,7 +71,8 @@ export function stepWindow(
       const count = within({ start: window.low, end: last + window.size }, steps, window.size);
       return fromStart(count.start + random.integer(last - window.low + 1), window.size);
     }
-    case "sliding": {
+    default: {
+      // sliding
       const start = slidingStart(window, steps, iteration);
       return { start, end: Math.min(start + window.size, steps) };
     }
@@ -98,7 +100,7 @@ export function iterationsAt(pace: WindowPace, step: number, steps: number): num
       const even = Math.floor(pace.first * (1 - progress) + pace.last * progress);
       return Math.max(even, Math.min(pace.first, pace.last));
     }
-    case "exponential":
+    default: // exponential
       return Math.ceil(pace.iterations * Math.exp(-pace.rate * Math.max(0, step - pace.after)));
   }
 }
