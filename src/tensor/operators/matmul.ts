@@ -1,6 +1,6 @@
 // Matrix products. com.microsoft.FusedMatMul transposes and scales inside, so every gradient is again one product.
 
-import type { OnnxAttribute, Operator } from "../operator.ts";
+import type { Emitter, OnnxAttribute, Operator } from "../operator.ts";
 import { add } from "./elementwise.ts";
 import { apply, sameShape, shapeError, showShape, type Node, type Tensor } from "../tensor.ts";
 
@@ -19,13 +19,34 @@ interface Flags {
   readonly scale: number;
 }
 
-function gemmAttributes(node: Node): Record<string, OnnxAttribute> {
-  const { transposeA, transposeB, scale } = node.attributes as unknown as Flags;
-  return {
-    transA: { int: transposeA ? 1 : 0 },
-    transB: { int: transposeB ? 1 : 0 },
-    alpha: { float: scale },
-  };
+const gemmAttributes = (flags: Flags): Record<string, OnnxAttribute> => ({
+  transA: { int: flags.transposeA ? 1 : 0 },
+  transB: { int: flags.transposeB ? 1 : 0 },
+  alpha: { float: flags.scale },
+});
+
+const flagsOf = (node: Node): Flags => node.attributes as unknown as Flags;
+
+/** Writes a product of two tensors of this rank. */
+export function emitProduct(
+  emit: Emitter,
+  inputs: readonly string[],
+  flags: Flags,
+  rank: number,
+): string[] {
+  const { transposeA, transposeB, scale } = flags;
+  if (!transposeA && !transposeB && scale === 1) return emit.node("MatMul", inputs);
+  if (emit.precision === "float32") {
+    return emit.node("FusedMatMul", inputs, gemmAttributes(flags), { domain: "com.microsoft" });
+  }
+  // FusedMatMul knows float32 only.
+  if (rank === 2) return emit.node("Gemm", inputs, gemmAttributes(flags));
+  const order = Array.from({ length: rank }, (_, axis) => axis);
+  const perm = { ints: [...order.slice(0, -2), rank - 1, rank - 2] };
+  const sides = [transposeA, transposeB].map((turned, side) =>
+    turned ? emit.node("Transpose", [inputs[side]!], { perm })[0]! : inputs[side]!,
+  );
+  return emit.node("Mul", [emit.node("MatMul", sides)[0]!, emit.float([scale], [])]);
 }
 
 const matmulOperator: Operator = {
@@ -55,15 +76,8 @@ const matmulOperator: Operator = {
     if (inner !== innerB) fail(`equal inner extents, here ${inner} and ${innerB}`);
     return [{ shape: [...batch, rows, columns], dtype: "float32" }];
   },
-  lower: (emit, node, inputs) => {
-    const { transposeA, transposeB, scale } = node.attributes as unknown as Flags;
-    if (!transposeA && !transposeB && scale === 1) return emit.node("MatMul", inputs);
-    // FusedMatMul knows float32 only.
-    if (emit.precision === "float64" && node.outputs[0]!.shape.length === 2) {
-      return emit.node("Gemm", inputs, gemmAttributes(node));
-    }
-    return emit.node("FusedMatMul", inputs, gemmAttributes(node), { domain: "com.microsoft" });
-  },
+  lower: (emit, node, inputs) =>
+    emitProduct(emit, inputs, flagsOf(node), node.outputs[0]!.shape.length),
   gradient: ([dy], node) => {
     const { transposeA: tA, transposeB: tB, scale } = node.attributes as unknown as Flags;
     const [a, b] = [node.inputs[0]!, node.inputs[1]!];
@@ -98,7 +112,7 @@ const matmulAddOperator: Operator = {
     }
     return [product!];
   },
-  lower: (emit, node, inputs) => emit.node("Gemm", inputs, gemmAttributes(node)),
+  lower: (emit, node, inputs) => emit.node("Gemm", inputs, gemmAttributes(flagsOf(node))),
   gradient: ([dy], node) => [...matmulOperator.gradient!([dy], node), dy],
 };
 
