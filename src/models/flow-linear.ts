@@ -9,19 +9,21 @@ export interface MatrixOptions {
   /** A matrix between hidden layers, which Muon may update. */
   readonly hidden?: true;
   readonly lora?: LoraConfig | undefined;
+  /** Default true. */
+  readonly bias?: boolean;
 }
 
-/** W [rows, columns] and bias [rows] of the module at `path`. */
+/** W [rows, columns] and, unless left out, bias [rows] of the module at `path`. */
 export function projection(
   path: string,
   rows: number,
   columns: number,
-  { init = { deviation: 1 / Math.sqrt(columns) }, hidden, lora }: MatrixOptions = {},
+  { init = { deviation: 1 / Math.sqrt(columns) }, hidden, lora, bias = true }: MatrixOptions = {},
 ): Linear<ParameterSpec> {
   const kind = hidden === true ? { hidden } : {};
   return {
     weight: { name: `${path}.weight`, shape: [rows, columns], init, decay: true, ...kind },
-    bias: { name: `${path}.bias`, shape: [rows], init: "zeros", decay: false },
+    ...(bias && { bias: { name: `${path}.bias`, shape: [rows], init: "zeros", decay: false } }),
     ...adapter(path, rows, columns, lora),
   };
 }

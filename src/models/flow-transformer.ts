@@ -91,11 +91,11 @@ export function flowTransformerParameters(
 ): FlowTransformerParameters<ParameterSpec> {
   const { width, heads, hiddenWidth, layers, sample, patch, lora } = config;
   const pixels = patch * patch * sample.at(-1)!;
-  const hidden = { hidden: true } as const;
+  const inner = { hidden: true, bias: false } as const; // the shifts before them do a bias's work
   const block = (index: number): FlowBlock<ParameterSpec> => {
     const at = `blocks.${index}`;
     const square = (name: string) =>
-      projection(`${at}.attention.${name}`, width, width, { hidden: true, lora });
+      projection(`${at}.attention.${name}`, width, width, { ...inner, lora });
     return {
       modulation: projection(`${at}.modulation`, 6 * width, width, { init: "zeros" }),
       query: square("q_proj"),
@@ -105,10 +105,10 @@ export function flowTransformerParameters(
       queryNorm: normScale(`${at}.attention.q_norm`, width / heads),
       keyNorm: normScale(`${at}.attention.k_norm`, width / heads),
       ...(config.activation === "swiglu" && {
-        gate: projection(`${at}.mlp.gate_proj`, hiddenWidth, width, hidden),
+        gate: projection(`${at}.mlp.gate_proj`, hiddenWidth, width, inner),
       }),
-      up: projection(`${at}.mlp.up_proj`, hiddenWidth, width, hidden),
-      down: projection(`${at}.mlp.down_proj`, width, hiddenWidth, hidden),
+      up: projection(`${at}.mlp.up_proj`, hiddenWidth, width, inner),
+      down: projection(`${at}.mlp.down_proj`, width, hiddenWidth, inner),
     };
   };
   return {

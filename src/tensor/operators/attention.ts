@@ -1,9 +1,10 @@
 // Attention over whole sequences, and over a prompt that several rows share.
 
+import { emitProduct } from "../emit-product.ts";
 import type { Operator } from "../operator.ts";
 import { apply, sameShape, shapeError, type Tensor } from "../tensor.ts";
 import { add, mul, sub } from "./elementwise.ts";
-import { emitProduct, matmul } from "./matmul.ts";
+import { matmul } from "./matmul.ts";
 import { sum } from "./reduce.ts";
 import { reshape } from "./shape.ts";
 

@@ -1,6 +1,7 @@
 // Reading and adding at indices. Indices are int32.
 
 import { elementType } from "../element-type.ts";
+import { emitProduct } from "../emit-product.ts";
 import type { Emitter, Operator } from "../operator.ts";
 import {
   apply,
@@ -13,7 +14,6 @@ import {
 } from "../tensor.ts";
 import { broadcastTo } from "./elementwise.ts";
 import { constant } from "./leaf.ts";
-import { emitProduct } from "./matmul.ts";
 
 const gatherRowsOperator: Operator = {
   name: "gatherRows",

@@ -1,6 +1,7 @@
 // Matrix products. com.microsoft.FusedMatMul transposes and scales inside, so every gradient is again one product.
 
-import type { Emitter, OnnxAttribute, Operator } from "../operator.ts";
+import { emitProduct, gemmAttributes, type ProductFlags } from "../emit-product.ts";
+import type { Operator } from "../operator.ts";
 import { add } from "./elementwise.ts";
 import { apply, sameShape, shapeError, showShape, type Node, type Tensor } from "../tensor.ts";
 
@@ -13,46 +14,12 @@ export interface MatmulOptions {
   readonly scale?: number;
 }
 
-interface Flags {
-  readonly transposeA: boolean;
-  readonly transposeB: boolean;
-  readonly scale: number;
-}
-
-const gemmAttributes = (flags: Flags): Record<string, OnnxAttribute> => ({
-  transA: { int: flags.transposeA ? 1 : 0 },
-  transB: { int: flags.transposeB ? 1 : 0 },
-  alpha: { float: flags.scale },
-});
-
-const flagsOf = (node: Node): Flags => node.attributes as unknown as Flags;
-
-/** Writes a product of two tensors of this rank. */
-export function emitProduct(
-  emit: Emitter,
-  inputs: readonly string[],
-  flags: Flags,
-  rank: number,
-): string[] {
-  const { transposeA, transposeB, scale } = flags;
-  if (!transposeA && !transposeB && scale === 1) return emit.node("MatMul", inputs);
-  if (emit.precision === "float32") {
-    return emit.node("FusedMatMul", inputs, gemmAttributes(flags), { domain: "com.microsoft" });
-  }
-  // FusedMatMul knows float32 only.
-  if (rank === 2) return emit.node("Gemm", inputs, gemmAttributes(flags));
-  const order = Array.from({ length: rank }, (_, axis) => axis);
-  const perm = { ints: [...order.slice(0, -2), rank - 1, rank - 2] };
-  const sides = [transposeA, transposeB].map((turned, side) =>
-    turned ? emit.node("Transpose", [inputs[side]!], { perm })[0]! : inputs[side]!,
-  );
-  return emit.node("Mul", [emit.node("MatMul", sides)[0]!, emit.float([scale], [])]);
-}
+const flagsOf = (node: Node): ProductFlags => node.attributes as unknown as ProductFlags;
 
 const matmulOperator: Operator = {
   name: "matmul",
   type: ([a, b], attributes) => {
-    const { transposeA, transposeB } = attributes as unknown as Flags;
+    const { transposeA, transposeB } = attributes as unknown as ProductFlags;
     const rank = a!.shape.length;
     const fail = (expected: string): never => {
       throw shapeError(
@@ -79,7 +46,7 @@ const matmulOperator: Operator = {
   lower: (emit, node, inputs) =>
     emitProduct(emit, inputs, flagsOf(node), node.outputs[0]!.shape.length),
   gradient: ([dy], node) => {
-    const { transposeA: tA, transposeB: tB, scale } = node.attributes as unknown as Flags;
+    const { transposeA: tA, transposeB: tB, scale } = node.attributes as unknown as ProductFlags;
     const [a, b] = [node.inputs[0]!, node.inputs[1]!];
     return [
       tA
