@@ -87,6 +87,14 @@ const rmsNormOperator: Operator = {
   },
   lower: (emit, node, inputs) => {
     const epsilon = node.attributes["epsilon"] as number;
+    if (emit.precision === "float64") {
+      // SimplifiedLayerNormalization gives the inverse in float32.
+      const op = (type: string, list: readonly string[]): string => emit.node(type, list)[0]!;
+      const [x, scale] = inputs as [string, string];
+      const [square] = emit.node("ReduceMean", [op("Mul", [x, x]), emit.int64([-1])]);
+      const r = op("Reciprocal", [op("Sqrt", [op("Add", [square!, emit.float([epsilon], [])])])]);
+      return [op("Mul", [op("Mul", [x, r]), scale]), r];
+    }
     const [y, inverse] = emit.node(
       "SimplifiedLayerNormalization",
       inputs,
