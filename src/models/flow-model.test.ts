@@ -11,7 +11,6 @@ import {
   mul,
   sizeOf,
   sum,
-  type Precision,
   type TensorData,
 } from "../tensor/index.ts";
 import { flowModel, flowParameters, type FlowConfig } from "./flow-model.ts";
@@ -45,6 +44,8 @@ const models: Record<string, FlowConfig> = {
   points: { type: "mlp", sample: [2], width: 16, layers: 3, prompt: { ...prompt, layers: 0 } },
 };
 
+type Precision = "float32" | "float64";
+
 const ROWS = 3;
 const PROMPTS = 2;
 
@@ -77,8 +78,9 @@ function build(config: FlowConfig, precision: Precision) {
   const random = randomStream("flow model", "inputs");
   const memory: Record<string, TensorData> = {};
   const floats = (name: string, values: ArrayLike<number>): void => {
-    memory[name] = allocate(precision, [values.length]);
-    (memory[name] as Float64Array).set(values);
+    const array = allocate(precision as "float32", [values.length]);
+    array.set(values);
+    memory[name] = array;
   };
   const normals = Array.from({ length: 2 * sizeOf(x.shape) }, () => random.normal());
   floats("x", normals.slice(0, sizeOf(x.shape)));
