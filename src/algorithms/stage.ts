@@ -14,14 +14,23 @@ import type { MetricsRecord, RunDirectory } from "../run/run-directory.ts";
 /** What a stage needs for a resume beside the number of its steps: plain JSON. */
 export type StageState = Readonly<Record<string, unknown>>;
 
-export interface StageContext<Item, Config> {
+/** What the end of every step needs, whatever the engine. */
+export interface StepContext {
+  readonly engine: Pick<Engine, "save">;
+  readonly run: RunDirectory;
+  readonly progress: Progress;
+  readonly signal: AbortSignal;
+  readonly checkpointEvery: number;
+  /** Called after a step that is due for an evaluation, and after the last one. */
+  readonly evaluate: (step: number) => Promise<void>;
+  readonly evaluateEvery: number;
+}
+
+export interface StageContext<Item, Config> extends StepContext {
   readonly engine: Engine;
   readonly environment: Environment<Item, Config>;
   /** What the stage trains on. */
   readonly items: ItemSource<Item>;
-  readonly run: RunDirectory;
-  readonly progress: Progress;
-  readonly signal: AbortSignal;
   readonly seed: number;
   /** Steps of this stage that are done already (a resume). */
   readonly done: number;
@@ -29,10 +38,6 @@ export interface StageContext<Item, Config> {
   readonly state: StageState;
   /** Folder of that checkpoint. */
   readonly directory?: string | undefined;
-  readonly checkpointEvery: number;
-  /** Called after a step that is due for an evaluation, and after the last one. */
-  readonly evaluate: (step: number) => Promise<void>;
-  readonly evaluateEvery: number;
 }
 
 export const optimiserSettings = z.object({
@@ -119,7 +124,7 @@ export function brokenNumber(
 
 /** The optimiser step, with an error that names stage, step and checkpoint when the gradient is not finite. */
 export async function guardedStep(
-  engine: Engine,
+  engine: Pick<Engine, "step">,
   options: StepOptions,
   stage: string,
   step: number,
@@ -166,8 +171,8 @@ export interface StepEnd {
 }
 
 /** What follows every step: metrics, an evaluation when due, a checkpoint when due or when asked to stop. */
-export async function finishStep<Item, Config>(
-  context: StageContext<Item, Config>,
+export async function finishStep(
+  context: StepContext,
   record: MetricsRecord,
   { label, steps, state = {}, write }: StepEnd,
 ): Promise<void> {

@@ -202,3 +202,26 @@ describe("fork", () => {
     ).toBeLessThan(0.06);
   });
 });
+
+describe("fillNormal", () => {
+  it("fills with independent standard normals, a prefix the same for any length, and leaves the stream alone", () => {
+    const stream = randomStream(4, "fill");
+    const values = new Float32Array(100_001);
+    stream.fillNormal(values);
+    const moment = (power: number): number => mean(Array.from(values, (value) => value ** power));
+    expect(Math.abs(moment(1))).toBeLessThan(0.015);
+    expect(Math.abs(moment(2) - 1)).toBeLessThan(0.02);
+    expect(Math.abs(moment(3))).toBeLessThan(0.05);
+    expect(Math.abs(moment(4) - 3)).toBeLessThan(0.15);
+    const at = (shift: number) => Float64Array.from(values.subarray(shift, shift + 99_000));
+    for (const shift of [1, 2, 3, 4])
+      expect(Math.abs(correlation(at(0), at(shift)))).toBeLessThan(0.015);
+    const short = new Float32Array(7);
+    stream.fillNormal(short);
+    expect(short).toEqual(values.slice(0, 7));
+    expect(stream.uniform()).toBe(randomStream(4, "fill").uniform());
+    const other = new Float32Array(7);
+    stream.fork(1).fillNormal(other);
+    expect(other).not.toEqual(short);
+  });
+});

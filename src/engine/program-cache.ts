@@ -23,6 +23,11 @@ export class ProgramCache {
     return binding;
   }
 
+  /** The program of this key, if there is one. */
+  peek(key: string): Binding | undefined {
+    return this.#bindings.get(key);
+  }
+
   get keys(): readonly string[] {
     return [...this.#bindings.keys()];
   }

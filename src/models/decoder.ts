@@ -65,7 +65,7 @@ export interface LoraConfig {
   readonly targets: readonly (typeof loraTargets)[number][];
 }
 
-interface Linear<Leaf> {
+export interface Linear<Leaf> {
   readonly weight: Leaf;
   readonly bias?: Leaf;
   /** Adapter: A [rank, in] and B [out, rank]. */
@@ -155,7 +155,7 @@ export function decoderParameters(config: DecoderConfig): DecoderParameters<Para
 export const adapterName = (path: string, half: "A" | "B"): string => `${path}.lora_${half}.weight`;
 
 /** A starts normal with the variance of PEFT's (1 / 3 in), B at zero: the adapter changes nothing yet. */
-function adapter(
+export function adapter(
   path: string,
   rows: number,
   columns: number,
@@ -177,7 +177,11 @@ function adapter(
 }
 
 /** x [rows, in] to [rows, out]. */
-function linear(x: Tensor, { weight, bias, lora }: Linear<Tensor>, config: DecoderConfig): Tensor {
+export function linear(
+  x: Tensor,
+  { weight, bias, lora }: Linear<Tensor>,
+  config: Pick<DecoderConfig, "lora">,
+): Tensor {
   const y = matmul(x, weight, { transposeB: true });
   const whole = bias === undefined ? y : add(y, bias);
   if (lora === undefined) return whole;

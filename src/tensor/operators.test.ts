@@ -41,6 +41,7 @@ import {
   and,
   or,
   pad,
+  quickGelu,
   reciprocal,
   relu,
   reshape,
@@ -393,6 +394,7 @@ const cases: readonly Case[] = [
   unary("cos", cos, Math.cos),
   unary("abs", abs, Math.abs, spread([3, 4])),
   unary("silu", silu, (x) => x / (1 + Math.exp(-x)), uniform([3, 4], -4, 4)),
+  unary("quickGelu", quickGelu, (x) => x / (1 + Math.exp(-1.702 * x)), uniform([3, 4], -4, 4)),
   unary("gelu", gelu, (x) => (x * (1 + plainErf(x / Math.SQRT2))) / 2, uniform([3, 4], -3, 3)),
   unary("erf", erf, plainErf, uniform([3, 4], -2, 2)),
   unary(

@@ -1,5 +1,6 @@
 // Attention over whole sequences, and over a prompt that several rows share.
 
+import { emitProduct } from "../emit-product.ts";
 import type { Operator } from "../operator.ts";
 import { apply, sameShape, shapeError, type Tensor } from "../tensor.ts";
 import { add, mul, sub } from "./elementwise.ts";
@@ -16,21 +17,20 @@ const attentionOperator: Operator = {
       query!.shape.at(-1) === key!.shape.at(-1) &&
       sameShape(key!.shape, value!.shape) &&
       sameShape(batch, key!.shape.slice(0, -2)) &&
-      sameShape(mask!.shape, [queries, keys]);
+      (mask === undefined || sameShape(mask.shape, [queries, keys]));
     if (!fits) {
       const expected =
         "query [..., queries, size], key and value [..., keys, size] and a mask [queries, keys]";
-      throw shapeError("attention", expected, [query!, key!, value!, mask!]);
+      const given = mask === undefined ? [] : [mask];
+      throw shapeError("attention", expected, [query!, key!, value!, ...given]);
     }
     return [query!, { shape: [...batch, queries, keys], dtype: "float32" }];
   },
   lower: (emit, node, [query, key, value, mask]) => {
-    const scale = 1 / Math.sqrt(node.inputs[0]!.shape.at(-1)!);
-    const transposed = { transB: { int: 1 }, alpha: { float: scale } };
-    const [scores] = emit.node("FusedMatMul", [query!, key!], transposed, {
-      domain: "com.microsoft",
-    });
-    const [masked] = emit.node("Add", [scores!, mask!]);
+    const { shape } = node.inputs[0]!;
+    const flags = { transposeA: false, transposeB: true, scale: 1 / Math.sqrt(shape.at(-1)!) };
+    const [scores] = emitProduct(emit, [query!, key!], flags, shape.length);
+    const [masked] = mask === undefined ? [scores] : emit.node("Add", [scores!, mask]);
     const [weights] = emit.node("Softmax", [masked!], { axis: { int: -1 } });
     return [emit.node("MatMul", [weights!, value!])[0]!, weights!];
   },
@@ -48,16 +48,17 @@ const attentionOperator: Operator = {
     );
     const dQuery = matmul(dScores, key, { scale });
     const dKey = matmul(dScores, query, { transposeA: true, scale });
-    return [dQuery, dKey, dValue, undefined];
+    return [dQuery, dKey, dValue, ...(node.inputs.length > 3 ? [undefined] : [])];
   },
 };
 
 /**
  * softmax(Q Kᵀ / sqrt(size) + mask) V over the last two axes. query [..., queries, size], key and value [..., keys, size],
- * mask [queries, keys] (0 or a large negative number; no gradient).
+ * mask [queries, keys] (0 or a large negative number; no gradient), absent: everything attends to everything.
  */
-export function attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor): Tensor {
-  return apply(attentionOperator, [query, key, value, mask])[0]!;
+export function attention(query: Tensor, key: Tensor, value: Tensor, mask?: Tensor): Tensor {
+  const masks = mask === undefined ? [] : [mask];
+  return apply(attentionOperator, [query, key, value, ...masks])[0]!;
 }
 
 const sharedAttentionOperator: Operator = {

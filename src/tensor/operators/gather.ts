@@ -1,5 +1,7 @@
 // Reading and adding at indices. Indices are int32.
 
+import { elementType } from "../element-type.ts";
+import { emitProduct } from "../emit-product.ts";
 import type { Emitter, Operator } from "../operator.ts";
 import {
   apply,
@@ -71,12 +73,13 @@ function oneHotProduct(emit: Emitter, column: string, updates: string, rows: num
     [1, rows],
   );
   const [hit] = emit.node("Equal", [column, classes]);
-  const [oneHot] = emit.node("Cast", [hit!], { to: { int: 1 } });
-  return emit.node(
-    "FusedMatMul",
+  const to = { int: elementType("float32", emit.precision) };
+  const [oneHot] = emit.node("Cast", [hit!], { to });
+  return emitProduct(
+    emit,
     [oneHot!, updates],
-    { transA: { int: 1 } },
-    { domain: "com.microsoft" },
+    { transposeA: true, transposeB: false, scale: 1 },
+    2,
   );
 }
 

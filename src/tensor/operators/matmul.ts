@@ -1,6 +1,7 @@
 // Matrix products. com.microsoft.FusedMatMul transposes and scales inside, so every gradient is again one product.
 
-import type { OnnxAttribute, Operator } from "../operator.ts";
+import { emitProduct, gemmAttributes, type ProductFlags } from "../emit-product.ts";
+import type { Operator } from "../operator.ts";
 import { add } from "./elementwise.ts";
 import { apply, sameShape, shapeError, showShape, type Node, type Tensor } from "../tensor.ts";
 
@@ -13,25 +14,12 @@ export interface MatmulOptions {
   readonly scale?: number;
 }
 
-interface Flags {
-  readonly transposeA: boolean;
-  readonly transposeB: boolean;
-  readonly scale: number;
-}
-
-function gemmAttributes(node: Node): Record<string, OnnxAttribute> {
-  const { transposeA, transposeB, scale } = node.attributes as unknown as Flags;
-  return {
-    transA: { int: transposeA ? 1 : 0 },
-    transB: { int: transposeB ? 1 : 0 },
-    alpha: { float: scale },
-  };
-}
+const flagsOf = (node: Node): ProductFlags => node.attributes as unknown as ProductFlags;
 
 const matmulOperator: Operator = {
   name: "matmul",
   type: ([a, b], attributes) => {
-    const { transposeA, transposeB } = attributes as unknown as Flags;
+    const { transposeA, transposeB } = attributes as unknown as ProductFlags;
     const rank = a!.shape.length;
     const fail = (expected: string): never => {
       throw shapeError(
@@ -55,17 +43,10 @@ const matmulOperator: Operator = {
     if (inner !== innerB) fail(`equal inner extents, here ${inner} and ${innerB}`);
     return [{ shape: [...batch, rows, columns], dtype: "float32" }];
   },
-  lower: (emit, node, inputs) => {
-    const { transposeA, transposeB, scale } = node.attributes as unknown as Flags;
-    if (!transposeA && !transposeB && scale === 1) return emit.node("MatMul", inputs);
-    // FusedMatMul knows float32 only.
-    if (emit.precision === "float64" && node.outputs[0]!.shape.length === 2) {
-      return emit.node("Gemm", inputs, gemmAttributes(node));
-    }
-    return emit.node("FusedMatMul", inputs, gemmAttributes(node), { domain: "com.microsoft" });
-  },
+  lower: (emit, node, inputs) =>
+    emitProduct(emit, inputs, flagsOf(node), node.outputs[0]!.shape.length),
   gradient: ([dy], node) => {
-    const { transposeA: tA, transposeB: tB, scale } = node.attributes as unknown as Flags;
+    const { transposeA: tA, transposeB: tB, scale } = node.attributes as unknown as ProductFlags;
     const [a, b] = [node.inputs[0]!, node.inputs[1]!];
     return [
       tA
@@ -98,7 +79,7 @@ const matmulAddOperator: Operator = {
     }
     return [product!];
   },
-  lower: (emit, node, inputs) => emit.node("Gemm", inputs, gemmAttributes(node)),
+  lower: (emit, node, inputs) => emit.node("Gemm", inputs, gemmAttributes(flagsOf(node))),
   gradient: ([dy], node) => [...matmulOperator.gradient!([dy], node), dy],
 };
 

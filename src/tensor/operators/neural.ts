@@ -1,8 +1,9 @@
 // Fused operators of neural networks: softmax, normalisation, gated activation, rotary positions.
 
 import type { Operator } from "../operator.ts";
-import { apply, sameShape, shapeError, sizeOf, type Tensor } from "../tensor.ts";
-import { add, exp, mul, neg, sigmoid, sub } from "./elementwise.ts";
+import { apply, sameShape, shapeError, sizeOf, type Node, type Tensor } from "../tensor.ts";
+import { add, broadcastTo, exp, mul, neg, sigmoid, sub } from "./elementwise.ts";
+import { constant } from "./leaf.ts";
 import { matmul } from "./matmul.ts";
 import { sum } from "./reduce.ts";
 import { reshape } from "./shape.ts";
@@ -39,6 +40,43 @@ export function logSoftmax(x: Tensor): Tensor {
   return apply(logSoftmaxOperator, [x])[0]!;
 }
 
+const SHORT = 64;
+
+/** How many short rows (heads) to treat as one: broadcasting along them costs more than computing. */
+function rowsTogether(rows: number, width: number): number {
+  let count = 1;
+  while (count * width < SHORT && rows % (2 * count) === 0) count *= 2;
+  return count;
+}
+
+/**
+ * The gradient of rmsNorm for rows of a few numbers, `count` of which lie in each row of a matrix. One number a short row
+ * becomes one a column, and columns a number a short row, by products with E [count, count · width] (1 where they belong
+ * together).
+ */
+function shortRowsGradient(node: Node, dy: Tensor, count: number): readonly Tensor[] {
+  const [x, scale] = [node.inputs[0]!, node.inputs[1]!];
+  const width = scale.shape[0]!;
+  const wide = count * width;
+  const flat = (tensor: Tensor): Tensor => reshape(tensor, [-1, wide]);
+  const belongs = Float32Array.from({ length: count * wide }, (_, index) =>
+    Math.floor((index % wide) / width) === Math.floor(index / wide) ? 1 : 0,
+  );
+  const e = constant(belongs, [count, wide]);
+  const scales = reshape(broadcastTo(scale, [count, width]), [1, wide]);
+  const inverse = matmul(reshape(node.outputs[1]!, [-1, count]), e); // [rows / count, wide]
+  const normed = mul(flat(x), inverse);
+  const product = mul(flat(dy), normed);
+  const sums = matmul(
+    constant(new Float32Array(product.shape[0]!).fill(1), [1, product.shape[0]!]),
+    product,
+  );
+  const dScale = sum(reshape(sums, [count, width]), { axes: [0] });
+  const means = matmul(product, mul(e, scales), { transposeB: true, scale: 1 / width }); // [rows / count, count]
+  const dx = mul(sub(mul(flat(dy), scales), mul(normed, matmul(means, e))), inverse);
+  return [reshape(dx, x.shape), dScale];
+}
+
 const rmsNormOperator: Operator = {
   name: "rmsNorm",
   type: ([x, scale]) => {
@@ -49,6 +87,14 @@ const rmsNormOperator: Operator = {
   },
   lower: (emit, node, inputs) => {
     const epsilon = node.attributes["epsilon"] as number;
+    if (emit.precision === "float64") {
+      // SimplifiedLayerNormalization gives the inverse in float32.
+      const op = (type: string, list: readonly string[]): string => emit.node(type, list)[0]!;
+      const [x, scale] = inputs as [string, string];
+      const [square] = emit.node("ReduceMean", [op("Mul", [x, x]), emit.int64([-1])]);
+      const r = op("Reciprocal", [op("Sqrt", [op("Add", [square!, emit.float([epsilon], [])])])]);
+      return [op("Mul", [op("Mul", [x, r]), scale]), r];
+    }
     const [y, inverse] = emit.node(
       "SimplifiedLayerNormalization",
       inputs,
@@ -63,6 +109,8 @@ const rmsNormOperator: Operator = {
     const [x, scale] = [node.inputs[0]!, node.inputs[1]!];
     const width = scale.shape[0]!;
     const rows = sizeOf(x.shape) / width;
+    const together = rowsTogether(rows, width);
+    if (together > 1) return shortRowsGradient(node, dy!, together);
     const inverse = reshape(node.outputs[1]!, [rows, 1]);
     const [flatX, flatDy] = [reshape(x, [rows, width]), reshape(dy!, [rows, width])];
     const product = mul(flatDy, flatX); // [rows, width]

@@ -1,0 +1,548 @@
+// The flow engine on this machine: a velocity model, its weights, programs on ONNX Runtime.
+//
+// Rows are worked on in micro-batches of one fixed size (the last is filled up), by every call: so a velocity has the same bits
+// when a sample is drawn and when it is trained on, and few programs are compiled.
+
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { StepOptions, StepResult } from "../core/engine.ts";
+import { DataError, EngineError } from "../core/errors.ts";
+import type {
+  Denoised,
+  DenoiseOptions,
+  FlowAccumulateOptions,
+  FlowAccumulateResult,
+  FlowBatch,
+  FlowCopy,
+  FlowEngine,
+  FlowPrompt,
+  FlowWeights,
+  StochasticStep,
+  VelocityOptions,
+} from "../core/flow-engine.ts";
+import type { Random } from "../core/random.ts";
+import type { FlowLoss, FlowStep } from "../losses/flow-loss.ts";
+import { flowModel, type FlowConfig, type FlowModel } from "../models/flow-model.ts";
+import { NO_PROMPT } from "../models/prompt-encoder.ts";
+import {
+  allocate,
+  compile,
+  sizeOf,
+  type Binding,
+  type Program,
+  type TensorData,
+} from "../tensor/index.ts";
+import {
+  promptGraph,
+  rowShape,
+  stepGraph,
+  trainingGraph,
+  velocityGraph,
+  type TrainingShape,
+} from "./flow-graphs.ts";
+import { FlowWeightStore, type AverageOptions } from "./flow-weights.ts";
+import {
+  dpm2Step,
+  eulerStep,
+  heunCorrection,
+  predictedSample,
+  type Prediction,
+} from "./ode-step.ts";
+import { MOST_PROGRAMS, ProgramCache } from "./program-cache.ts";
+import { checkPrompts, fillPrompts, promptRows } from "./prompt-rows.ts";
+
+export interface LocalFlowEngineOptions {
+  /** Rows of a micro-batch; null: as many as the cache likes. */
+  readonly microBatch: number | null;
+  /** Moving average of the weights; null: none is kept. */
+  readonly average: AverageOptions | null;
+  /** Prefix of files for ONNX Runtime's profile of every program; null: none. */
+  readonly profile: string | null;
+}
+
+/** Prompts that are encoded at once before samples are drawn. */
+const PROMPTS_AT_ONCE = 32;
+
+export class LocalFlowEngine implements FlowEngine<FlowLoss, FlowStep> {
+  readonly config: FlowConfig;
+  readonly microBatch: number;
+  readonly sampleSize: number;
+  readonly parameterCount: number;
+  readonly #model: FlowModel;
+  readonly #store: FlowWeightStore;
+  readonly #profile: string | null;
+  readonly #programs = new ProgramCache(MOST_PROGRAMS.engine);
+
+  constructor(config: FlowConfig, options: Partial<LocalFlowEngineOptions> = {}) {
+    const { microBatch = null, average = null, profile = null } = options;
+    this.config = config;
+    this.#model = flowModel(config);
+    this.microBatch = microBatch ?? cachedRows(config);
+    this.sampleSize = sizeOf(config.sample);
+    this.parameterCount = this.#model.specs.reduce((all, { shape }) => all + sizeOf(shape), 0);
+    this.#store = new FlowWeightStore(this.#model.specs, average);
+    this.#profile = profile;
+  }
+
+  /** Fresh weights; optimiser and copies start over. "adapters": of the adapters alone, because the rest is about to be loaded. */
+  initialise(random: Random, what: "all" | "adapters" = "all"): void {
+    this.#store.initialise(random, what);
+    this.#programs.clear();
+  }
+
+  /** A parameter's values by its name; no copy. */
+  parameter(name: string, which: FlowWeights = "current"): Float32Array {
+    return this.#store.views(which)[name]!;
+  }
+
+  /** The accumulated gradient of a parameter; no copy. */
+  gradient(name: string): Float32Array {
+    return this.#store.gradients()[name]!;
+  }
+
+  /** Parameters that are trained. */
+  get parameterNames(): readonly string[] {
+    return this.#store.layout.specs.map(({ name }) => name);
+  }
+
+  /** Compiled programs so far, by name. */
+  get programs(): readonly string[] {
+    return this.#programs.keys;
+  }
+
+  /** One call after the other: programs share their memory. */
+  #queue: Promise<unknown> = Promise.resolve();
+  #inTurn<T>(work: () => T | Promise<T>): Promise<T> {
+    const turn = this.#queue.then(work);
+    this.#queue = turn.catch(() => undefined);
+    return turn;
+  }
+
+  velocity(batch: FlowBatch, options: VelocityOptions): Promise<Float32Array> {
+    return this.#inTurn(() => this.#velocity(batch, options));
+  }
+
+  denoise(prompts: readonly FlowPrompt[], options: DenoiseOptions<FlowStep>): Promise<Denoised> {
+    return this.#inTurn(() => this.#denoise(prompts, options));
+  }
+
+  accumulate(
+    batch: FlowBatch,
+    loss: FlowLoss,
+    options: FlowAccumulateOptions,
+  ): Promise<FlowAccumulateResult> {
+    return this.#inTurn(() => this.#accumulate(batch, loss, options));
+  }
+
+  step(options: StepOptions): Promise<StepResult> {
+    return this.#inTurn(() => this.#store.step(options));
+  }
+
+  resetOptimiser(): Promise<void> {
+    return this.#inTurn(() => this.#store.resetOptimiser());
+  }
+
+  copyWeights(copy: FlowCopy): Promise<void> {
+    return this.#inTurn(() => this.#store.copy(copy));
+  }
+
+  blendWeights(copy: FlowCopy, decay: number): Promise<void> {
+    return this.#inTurn(() => this.#store.blend(copy, decay));
+  }
+
+  adoptWeights(copy: FlowCopy): Promise<void> {
+    return this.#inTurn(() => this.#store.adopt(copy));
+  }
+
+  save(directory: string): Promise<void> {
+    return this.#inTurn(async () => {
+      await this.#store.save(directory);
+      await writeConfig(directory, this.config);
+    });
+  }
+
+  /** The model alone. */
+  saveModel(directory: string, which: FlowWeights = "current"): Promise<void> {
+    return this.#inTurn(async () => {
+      await mkdir(directory, { recursive: true });
+      await this.#store.saveWeights(join(directory, "model.safetensors"), which);
+      await writeConfig(directory, this.config);
+    });
+  }
+
+  load(directory: string): Promise<void> {
+    return this.#inTurn(async () => {
+      await checkConfig(directory, this.config);
+      this.#programs.clear(); // copies may have other memory
+      await this.#store.load(directory);
+    });
+  }
+
+  /** Weights alone; optimiser and copies start over. */
+  loadWeights(directory: string): Promise<void> {
+    return this.#inTurn(async () => {
+      await checkConfig(directory, this.config);
+      this.#programs.clear();
+      await this.#store.loadWeights(join(directory, "model.safetensors"));
+      this.#store.startOver();
+    });
+  }
+
+  dispose(): void {
+    this.#store.dispose();
+    this.#programs.clear();
+  }
+
+  async #velocity(batch: FlowBatch, options: VelocityOptions): Promise<Float32Array> {
+    this.#checkBatch(batch, "velocity");
+    const { microBatch: rows, sampleSize: size } = this;
+    const vectors = await this.#promptVectors(batch.prompts, options.weights);
+    const binding = this.#velocityBinding(options);
+    const result = new Float32Array(batch.x.length);
+    for (let start = 0; start < batch.t.length; start += rows) {
+      const count = Math.min(rows, batch.t.length - start);
+      fillRows(binding.floats("x"), batch.x, start, count, size);
+      fillRows(binding.floats("t"), batch.t, start, count, 1);
+      this.#fillVectors(binding, vectors, start, count);
+      await binding.run();
+      result.set(binding.floats("velocity").subarray(0, count * size), start * size);
+    }
+    return result;
+  }
+
+  async #denoise(
+    prompts: readonly FlowPrompt[],
+    options: DenoiseOptions<FlowStep>,
+  ): Promise<Denoised> {
+    checkPrompts(prompts, this.config.prompt, "denoise");
+    checkTimes(options);
+    const count = prompts.length;
+    const size = this.sampleSize;
+    if (options.noise !== undefined && options.noise.length !== count * size)
+      throw wrongLength("denoise: noise", count * size, options.noise.length);
+    const vectors = await this.#promptVectors(prompts, options.weights);
+    const samples = new Float32Array(count * size);
+    const whole = (): Float32Array => new Float32Array(count * size);
+    const states = options.keep ? options.times.map(whole) : [];
+    const draws = options.steps.map((rule) =>
+      typeof rule === "string" || !options.keep
+        ? null
+        : { means: whole(), logProbs: new Float32Array(count * this.#logProbSize(rule.step)) },
+    );
+    for (let start = 0; start < count; start += this.microBatch) {
+      const rows = Math.min(this.microBatch, count - start);
+      await this.#denoisePiece(vectors, start, rows, options, { samples, states, draws });
+    }
+    return { samples, states, draws };
+  }
+
+  /** All steps of one micro-batch. */
+  async #denoisePiece(
+    vectors: readonly Float32Array[],
+    start: number,
+    count: number,
+    options: DenoiseOptions<FlowStep>,
+    { samples, states, draws }: Denoised,
+  ): Promise<void> {
+    const { times, steps, random } = options;
+    const size = this.sampleSize;
+    const binding = this.#velocityBinding(options);
+    const [x, v, t] = ["x", "velocity", "t"].map((name) => binding.floats(name)) as [
+      Float32Array,
+      Float32Array,
+      Float32Array,
+    ];
+    this.#fillVectors(binding, vectors, start, count);
+    if (options.noise === undefined)
+      drawRows(x, count, size, (row) => random(start + row).fork("noise"));
+    else fillRows(x, options.noise, start, count, size);
+    const keepState = (step: number): void =>
+      states[step]?.set(x.subarray(0, count * size), start * size);
+    keepState(0);
+    let before: Prediction | null = null;
+    for (const [index, rule] of steps.entries()) {
+      const [from, next] = [times[index]!, times[index + 1]!];
+      t.fill(from);
+      await binding.run();
+      if (rule === "dpm2") {
+        const now: Prediction = { sample: predictedSample(x, v, from), t: from };
+        dpm2Step(x, now, before, next);
+        before = now;
+      } else before = null;
+      if (rule === "euler") eulerStep(x, v, from, next);
+      if (rule === "heun") await this.#heun(binding, from, next);
+      if (typeof rule !== "string") {
+        const drawing = this.#stepBinding(rule, binding);
+        drawing.floats("next").fill(next);
+        drawRows(drawing.floats("noise"), count, size, (row) =>
+          random(start + row).fork("step", index),
+        );
+        await drawing.run();
+        const draw = draws[index];
+        if (draw != null) {
+          draw.means.set(drawing.floats("mean").subarray(0, count * size), start * size);
+          const each = draw.logProbs.length / (samples.length / size);
+          const logProb = drawing.floats("logProb").subarray(0, count * each);
+          draw.logProbs.set(logProb, start * each);
+        }
+        x.set(drawing.floats("sample"));
+      }
+      keepState(index + 1);
+    }
+    samples.set(x.subarray(0, count * size), start * size);
+  }
+
+  /** A step of Heun from a velocity that was computed; Euler where the next time is 0. */
+  async #heun(binding: Binding, from: number, next: number): Promise<void> {
+    const [x, v] = [binding.floats("x"), binding.floats("velocity")];
+    const first = v.slice();
+    eulerStep(x, first, from, next);
+    if (next === 0) return;
+    binding.floats("t").fill(next);
+    await binding.run();
+    heunCorrection(x, first, v, from, next);
+  }
+
+  async #accumulate(
+    batch: FlowBatch,
+    loss: FlowLoss,
+    { arrays, weights, guidance }: FlowAccumulateOptions,
+  ): Promise<FlowAccumulateResult> {
+    this.#checkBatch(batch, "accumulate");
+    const { microBatch: rows, config, sampleSize: size } = this;
+    const count = batch.t.length;
+    const extents = Object.entries(loss.arrays).map(
+      ([name, extent]) => [name, sizeOf(rowShape(1, extent, config.sample))] as const,
+    );
+    for (const [name, each] of extents) {
+      if (arrays[name]?.length !== count * each)
+        throw wrongLength(`accumulate: ${name} of ${loss.key}`, count * each, arrays[name]?.length);
+    }
+    const each = weights ?? new Float32Array(count).fill(1 / count);
+    if (each.length !== count) throw wrongLength("accumulate: weights", count, each.length);
+    this.#store.hasGradient = true;
+    const outputs: Record<string, Float32Array> = {};
+    let total = 0;
+    for (let start = 0; start < count; start += rows) {
+      const part = Math.min(rows, count - start);
+      const { distinct, rows: places } = promptRows(batch.prompts.slice(start, start + part));
+      const prompts = 2 ** Math.ceil(Math.log2(Math.max(1, distinct.length)));
+      const binding = this.#training(loss, { rows, prompts, guidance });
+      fillPrompts(binding.ints("tokens"), binding.floats("mask"), distinct, config.prompt);
+      const index = places.map((place) => (place < 0 ? prompts : place));
+      binding.ints("promptRows").fill(index[0]!).set(index);
+      fillRows(binding.floats("x"), batch.x, start, part, size);
+      fillRows(binding.floats("t"), batch.t, start, part, 1);
+      for (const [name, width] of extents)
+        fillRows(binding.floats(`array ${name}`), arrays[name]!, start, part, width);
+      binding
+        .floats("weights")
+        .fill(0)
+        .set(each.subarray(start, start + part));
+      await binding.run();
+      total += binding.floats("loss")[0]!;
+      collectOutputs(binding, outputs, { rows, start, part, count });
+    }
+    return { loss: total, outputs };
+  }
+
+  /** Vector of each row's prompt; equal prompts share one. */
+  async #promptVectors(
+    prompts: readonly FlowPrompt[],
+    which: FlowWeights,
+  ): Promise<readonly Float32Array[]> {
+    const { distinct, rows } = promptRows(prompts);
+    const { width } = this.config.prompt;
+    const vectors: Float32Array[] = [];
+    for (let start = 0; start < distinct.length; start += PROMPTS_AT_ONCE) {
+      const part = distinct.slice(start, start + PROMPTS_AT_ONCE);
+      const binding = this.#promptBinding(which);
+      fillPrompts(binding.ints("tokens"), binding.floats("mask"), part, this.config.prompt);
+      await binding.run();
+      part.forEach((_, row) =>
+        vectors.push(binding.floats("vectors").slice(row * width, (row + 1) * width)),
+      );
+    }
+    const none = this.#store.views(which)[NO_PROMPT]!.slice();
+    return rows.map((row) => (row < 0 ? none : vectors[row]!));
+  }
+
+  /** Rows beyond `count` get the first one's. */
+  #fillVectors(
+    binding: Binding,
+    vectors: readonly Float32Array[],
+    start: number,
+    count: number,
+  ): void {
+    const memory = binding.floats("prompt");
+    const { width } = this.config.prompt;
+    for (let row = 0; row < this.microBatch; row++)
+      memory.set(vectors[start + (row < count ? row : 0)]!, row * width);
+  }
+
+  #checkBatch({ x, t, prompts }: FlowBatch, where: string): void {
+    if (t.length === 0) throw new EngineError({ where, expected: "at least one row", got: "none" });
+    if (x.length !== t.length * this.sampleSize)
+      throw wrongLength(`${where}: x`, t.length * this.sampleSize, x.length);
+    if (prompts.length !== t.length)
+      throw wrongLength(`${where}: prompts`, t.length, prompts.length);
+    checkPrompts(prompts, this.config.prompt, where);
+  }
+
+  #compile(graph: ReturnType<typeof velocityGraph>, name: string, inPlace = {}): Program {
+    const prefix = `${this.#profile}-${name.replaceAll(/[^a-z0-9]+/gi, "-").slice(0, 60)}`;
+    return compile(graph, { name, inPlace, ...(this.#profile !== null && { profile: prefix }) });
+  }
+
+  #promptBinding(which: FlowWeights): Binding {
+    const name = `prompts ${which}`;
+    const graph = () => promptGraph(this.#model, this.config, PROMPTS_AT_ONCE);
+    return this.#programs.get(name, () =>
+      bindKnown(this.#compile(graph(), name), this.#store.views(which)),
+    );
+  }
+
+  #velocityBinding({ weights, guidance }: VelocityOptions): Binding {
+    const name = `velocity ${weights} guidance ${guidance}`;
+    return this.#programs.get(name, () => {
+      const views = this.#store.views(weights);
+      const graph = velocityGraph(this.#model, this.config, this.microBatch, guidance);
+      return bindKnown(this.#compile(graph, name), { ...views, none: views[NO_PROMPT]! });
+    });
+  }
+
+  /** Numbers that a step reports as the log-probability of a sample. */
+  #logProbSize(step: FlowStep): number {
+    const { logProb } = stepGraph(step, this.config.sample, this.microBatch);
+    return sizeOf(logProb!.shape) / this.microBatch;
+  }
+
+  /** A step on the memory of a velocity program. */
+  #stepBinding({ step, values = {} }: StochasticStep<FlowStep>, velocity: Binding): Binding {
+    const name = `step ${step.key} on ${velocity.program.name}`;
+    const isStale = this.#programs.peek(name)?.memory["x"] !== velocity.memory["x"];
+    if (isStale) this.#programs.clear(name);
+    const binding = this.#programs.get(name, () => {
+      const graph = stepGraph(step, this.config.sample, this.microBatch);
+      return bindKnown(this.#compile(graph, name), velocity.memory);
+    });
+    for (const key of step.values) {
+      const value = values[key];
+      if (value === undefined) {
+        throw new EngineError({
+          where: `denoise: step ${step.key}`,
+          expected: `a value of ${key}`,
+          got: "none",
+        });
+      }
+      binding.floats(key).fill(value);
+    }
+    return binding;
+  }
+
+  #training(loss: FlowLoss, shape: TrainingShape): Binding {
+    const name = `train ${loss.key}, ${shape.prompts} prompts, guidance ${shape.guidance}`;
+    return this.#programs.get(name, () => {
+      const { specs } = this.#store.layout;
+      const graph = trainingGraph(this.#model, this.config, loss, specs, shape);
+      const views = { ...this.#store.views("current"), ...this.#store.gradients("gradient ") };
+      return bindKnown(this.#compile(graph.outputs, name, graph.inPlace), views);
+    });
+  }
+}
+
+/** Binds what the program has a name for; other inputs get memory of their own. */
+function bindKnown(program: Program, memory: Readonly<Record<string, TensorData>>): Binding {
+  const inputs = program.inputs.map(
+    ({ name, tensor }) => [name, memory[name] ?? allocate(tensor.dtype, tensor.shape)] as const,
+  );
+  return program.bind(Object.fromEntries(inputs));
+}
+
+/** Rows of a whole array into a micro-batch; what is left over gets the first of them, whose numbers are sound. */
+function fillRows(
+  target: Float32Array,
+  source: Float32Array,
+  start: number,
+  count: number,
+  width: number,
+): void {
+  target.set(source.subarray(start * width, (start + count) * width));
+  for (let at = count * width; at < target.length; at += width) target.copyWithin(at, 0, width);
+}
+
+/** Standard normals of each row from a stream of its own; rows beyond `count` are zero. */
+function drawRows(
+  target: Float32Array,
+  count: number,
+  width: number,
+  stream: (row: number) => Random,
+): void {
+  target.fill(0);
+  for (let row = 0; row < count; row++)
+    stream(row).fillNormal(target.subarray(row * width, (row + 1) * width));
+}
+
+function collectOutputs(
+  binding: Binding,
+  outputs: Record<string, Float32Array>,
+  { rows, start, part, count }: { rows: number; start: number; part: number; count: number },
+): void {
+  for (const key of Object.keys(binding.memory)) {
+    if (!key.startsWith("output ")) continue;
+    const name = key.slice("output ".length);
+    const values = binding.floats(key);
+    const width = values.length / rows;
+    outputs[name] ??= new Float32Array(count * width);
+    outputs[name].set(values.subarray(0, part * width), start * width);
+  }
+}
+
+function checkTimes({ times, steps }: DenoiseOptions<FlowStep>): void {
+  if (times.length !== steps.length + 1)
+    throw wrongLength("denoise: times", steps.length + 1, times.length);
+  const odd = times.findIndex(
+    (time, index) => !(time >= 0 && time <= 1) || (index > 0 && time >= times[index - 1]!),
+  );
+  if (odd < 0) return;
+  throw new EngineError({
+    where: `denoise: time ${odd}`,
+    expected: "times that fall from 1 to 0",
+    got: String(times[odd]),
+  });
+}
+
+const wrongLength = (where: string, expected: number, got: number | undefined): EngineError =>
+  new EngineError({ where, expected: `${expected} numbers`, got: String(got ?? "none") });
+
+/** Rows whose widest activation takes 4 MiB, a power of two: passes over it stay in the cache. */
+function cachedRows(config: FlowConfig): number {
+  const tokens =
+    config.type === "mlp"
+      ? config.width
+      : (sizeOf(config.sample.slice(0, -1)) / config.patch ** 2) * config.hiddenWidth;
+  return Math.min(512, Math.max(8, 2 ** Math.round(Math.log2(2 ** 20 / tokens))));
+}
+
+const CONFIG_FILE = "flow.json";
+
+async function writeConfig(directory: string, config: FlowConfig): Promise<void> {
+  await writeFile(join(directory, CONFIG_FILE), `${JSON.stringify(config, null, 2)}\n`);
+}
+
+/** A folder of another model is refused; adapters may differ. */
+async function checkConfig(directory: string, config: FlowConfig): Promise<void> {
+  const path = join(directory, CONFIG_FILE);
+  const text = await readFile(path, "utf8").catch((cause: Error) => {
+    throw new DataError({ where: path, expected: "a readable file", got: cause.message, cause });
+  });
+  const bare = (value: object): string => JSON.stringify({ ...value, lora: undefined });
+  let found: string;
+  try {
+    found = bare(JSON.parse(text) as object);
+  } catch (cause) {
+    throw new DataError({ where: path, expected: "JSON", got: (cause as Error).message, cause });
+  }
+  if (found === bare(config)) return;
+  throw new DataError({ where: path, expected: `the model ${bare(config)}`, got: found });
+}

@@ -1,0 +1,129 @@
+// From the token ids of a prompt to one vector: embedding, learned positions, a few layers of attention and MLP in which all
+// tokens see each other, the mean over the prompt. Beside it a learned vector for "no prompt", which classifier-free guidance
+// needs (Ho and Salimans, arXiv:2207.12598).
+
+import type { ParameterSpec } from "../nn/parameters.ts";
+import {
+  add,
+  concat,
+  div,
+  gatherRows,
+  matmul,
+  mul,
+  quickGelu,
+  reshape,
+  rmsNorm,
+  scope,
+  softmax,
+  sub,
+  sum,
+  transpose,
+  type Tensor,
+} from "../tensor/index.ts";
+import { linear, type Linear } from "./decoder.ts";
+import { normScale, projection, vectors } from "./flow-linear.ts";
+
+export interface PromptEncoderConfig {
+  readonly vocabularySize: number;
+  /** Most tokens of a prompt; shorter ones are padded. */
+  readonly promptTokens: number;
+  readonly width: number;
+  /** 0: the mean of the embedded tokens. */
+  readonly layers: number;
+  readonly heads: number;
+  /** Width inside the MLP. */
+  readonly hiddenWidth: number;
+}
+
+interface EncoderLayer<Leaf> {
+  readonly attentionNorm: Leaf;
+  readonly query: Linear<Leaf>;
+  readonly key: Linear<Leaf>;
+  readonly value: Linear<Leaf>;
+  readonly output: Linear<Leaf>;
+  readonly mlpNorm: Leaf;
+  readonly up: Linear<Leaf>;
+  readonly down: Linear<Leaf>;
+}
+
+export interface PromptEncoderParameters<Leaf> {
+  readonly embedding: Leaf;
+  readonly positions: Leaf;
+  readonly layers: readonly EncoderLayer<Leaf>[];
+  readonly norm: Leaf;
+  /** Stands for no prompt [1, width]. */
+  readonly none: Leaf;
+}
+
+/** Name of the vector that stands for no prompt. */
+export const NO_PROMPT = "prompt.none.weight";
+
+export function promptEncoderParameters(
+  config: PromptEncoderConfig,
+): PromptEncoderParameters<ParameterSpec> {
+  const { vocabularySize, promptTokens, width, layers, hiddenWidth } = config;
+  const layer = (index: number): EncoderLayer<ParameterSpec> => {
+    const at = `prompt.layers.${index}`;
+    const square = (name: string) => projection(`${at}.${name}`, width, width, { hidden: true });
+    return {
+      attentionNorm: normScale(`${at}.attention_norm`, width),
+      query: square("attention.q_proj"),
+      key: square("attention.k_proj"),
+      value: square("attention.v_proj"),
+      output: square("attention.o_proj"),
+      mlpNorm: normScale(`${at}.mlp_norm`, width),
+      up: projection(`${at}.mlp.up_proj`, hiddenWidth, width, { hidden: true }),
+      down: projection(`${at}.mlp.down_proj`, width, hiddenWidth, { hidden: true }),
+    };
+  };
+  return {
+    embedding: vectors("prompt.embedding", vocabularySize, width, 1),
+    positions: vectors("prompt.positions", promptTokens, width, 0.3),
+    layers: Array.from({ length: layers }, (_, index) => layer(index)),
+    norm: normScale("prompt.norm", width),
+    none: vectors("prompt.none", 1, width, 1),
+  };
+}
+
+export interface PromptInputs {
+  /** int32 [prompts, promptTokens]; any id where there is padding. */
+  readonly tokens: Tensor;
+  /** 1 at a token, 0 at padding [prompts, promptTokens]; every prompt has a token. */
+  readonly mask: Tensor;
+}
+
+const EPSILON = 1e-6;
+
+/** One vector a prompt and, as the last row, the one for no prompt: [prompts + 1, width]. */
+export function encodePrompts(
+  parameters: PromptEncoderParameters<Tensor>,
+  { tokens, mask }: PromptInputs,
+  config: PromptEncoderConfig,
+): Tensor {
+  const { width, heads } = config;
+  const [prompts, time] = tokens.shape as [number, number];
+  const headSize = width / heads;
+  const byHead = (x: Tensor): Tensor =>
+    transpose(reshape(x, [prompts, time, heads, headSize]), [0, 2, 1, 3]); // [prompts, heads, time, headSize]
+  const hidden = mul(sub(1, reshape(mask, [prompts, 1, 1, time])), -1e9);
+  const embedded = add(gatherRows(parameters.embedding, tokens), parameters.positions); // [prompts, time, width]
+  let x = reshape(embedded, [prompts * time, width]);
+  parameters.layers.forEach((layer, index) =>
+    scope(`prompt${index}`, () => {
+      const normed = rmsNorm(x, layer.attentionNorm, EPSILON);
+      const [query, key, value] = [layer.query, layer.key, layer.value].map((part) =>
+        byHead(linear(normed, part, {})),
+      ) as [Tensor, Tensor, Tensor];
+      const scores = matmul(query, key, { transposeB: true, scale: 1 / Math.sqrt(headSize) });
+      const mixed = matmul(softmax(add(scores, hidden)), value); // [prompts, heads, time, headSize]
+      const joined = reshape(transpose(mixed, [0, 2, 1, 3]), [prompts * time, width]);
+      x = add(x, linear(joined, layer.output, {}));
+      const inner = linear(rmsNorm(x, layer.mlpNorm, EPSILON), layer.up, {});
+      x = add(x, linear(quickGelu(inner), layer.down, {}));
+    }),
+  );
+  const last = reshape(rmsNorm(x, parameters.norm, EPSILON), [prompts, time, width]);
+  const shares = div(mask, sum(mask, { axes: [1], keepAxes: true })); // [prompts, promptTokens]
+  const pooled = matmul(reshape(shares, [prompts, 1, time]), last); // [prompts, 1, width]
+  return concat([reshape(pooled, [prompts, width]), parameters.none], 0);
+}
