@@ -6,6 +6,7 @@ import type { StepOptions } from "../core/engine.ts";
 import { DataError, EngineError } from "../core/errors.ts";
 import type { DenoiseOptions, FlowBatch, FlowPrompt } from "../core/flow-engine.ts";
 import { randomStream } from "../core/random.ts";
+import { mean as average } from "../core/statistics.ts";
 import { flowMatchingLoss, type FlowLoss, type FlowStep } from "../losses/flow-loss.ts";
 import type { FlowConfig } from "../models/flow-model.ts";
 import type { FlowTransformerConfig } from "../models/flow-transformer.ts";
@@ -370,6 +371,29 @@ describe("denoise", () => {
       before = now;
     }
     expect(samples).toEqual(x);
+    engine.dispose();
+  });
+
+  it("reports a log-probability by position where the step keeps it so", async () => {
+    const engine = lively(small);
+    const { prompts } = batchOf(small, 6);
+    const dense: FlowStep = {
+      ...sde,
+      key: "test sde, by pixel",
+      logProb: (next, { mean: middle, deviation }) => {
+        const error = div(sub(next, middle), reshape(deviation, [-1, 1, 1, 1]));
+        const square = mean(mul(error, error), { axes: [3] }); // [batch, height, width]
+        const constant = add(log(deviation), 0.5 * Math.log(2 * Math.PI));
+        return sub(mul(square, -0.5), reshape(constant, [-1, 1, 1]));
+      },
+    };
+    const steps = rolling.steps.map((rule) =>
+      typeof rule === "string" ? rule : { ...rule, step: dense },
+    );
+    const maps = (await engine.denoise(prompts, { ...rolling, steps })).draws[2]!.logProbs;
+    const scalars = (await engine.denoise(prompts, rolling)).draws[2]!.logProbs;
+    expect(maps).toHaveLength(6 * 36);
+    rowsOf(maps, 6).forEach((map, row) => expect(average(map)).toBeCloseTo(scalars[row]!, 4));
     engine.dispose();
   });
 

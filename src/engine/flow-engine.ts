@@ -3,10 +3,10 @@
 // Rows are worked on in micro-batches of one fixed size (the last is filled up), by every call: so a velocity has the same bits
 // when a sample is drawn and when it is trained on, and few programs are compiled.
 
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { StepOptions, StepResult } from "../core/engine.ts";
-import { DataError, EngineError } from "../core/errors.ts";
+import { EngineError } from "../core/errors.ts";
 import type {
   Denoised,
   DenoiseOptions,
@@ -22,6 +22,7 @@ import type {
 } from "../core/flow-engine.ts";
 import type { Random } from "../core/random.ts";
 import type { FlowLoss, FlowStep } from "../losses/flow-loss.ts";
+import { checkFlowConfig, writeFlowConfig } from "../models/flow-config.ts";
 import { flowModel, type FlowConfig, type FlowModel } from "../models/flow-model.ts";
 import { NO_PROMPT } from "../models/prompt-encoder.ts";
 import {
@@ -157,7 +158,7 @@ export class LocalFlowEngine implements FlowEngine<FlowLoss, FlowStep> {
   save(directory: string): Promise<void> {
     return this.#inTurn(async () => {
       await this.#store.save(directory);
-      await writeConfig(directory, this.config);
+      await writeFlowConfig(directory, this.config);
     });
   }
 
@@ -166,13 +167,13 @@ export class LocalFlowEngine implements FlowEngine<FlowLoss, FlowStep> {
     return this.#inTurn(async () => {
       await mkdir(directory, { recursive: true });
       await this.#store.saveWeights(join(directory, "model.safetensors"), which);
-      await writeConfig(directory, this.config);
+      await writeFlowConfig(directory, this.config);
     });
   }
 
   load(directory: string): Promise<void> {
     return this.#inTurn(async () => {
-      await checkConfig(directory, this.config);
+      await checkFlowConfig(directory, this.config);
       this.#programs.clear(); // copies may have other memory
       await this.#store.load(directory);
     });
@@ -181,7 +182,7 @@ export class LocalFlowEngine implements FlowEngine<FlowLoss, FlowStep> {
   /** Weights alone; optimiser and copies start over. */
   loadWeights(directory: string): Promise<void> {
     return this.#inTurn(async () => {
-      await checkConfig(directory, this.config);
+      await checkFlowConfig(directory, this.config);
       this.#programs.clear();
       await this.#store.loadWeights(join(directory, "model.safetensors"));
       this.#store.startOver();
@@ -262,8 +263,16 @@ export class LocalFlowEngine implements FlowEngine<FlowLoss, FlowStep> {
     let before: Prediction | null = null;
     for (const [index, rule] of steps.entries()) {
       const [from, next] = [times[index]!, times[index + 1]!];
+      const drawing = typeof rule === "string" ? null : this.#stepBinding(rule, binding);
       t.fill(from);
-      await binding.run();
+      const running = binding.run();
+      if (drawing !== null) {
+        // Drawn while the model runs.
+        drawRows(drawing.floats("noise"), count, size, (row) =>
+          random(start + row).fork("step", index),
+        );
+      }
+      await running;
       if (rule === "dpm2") {
         const now: Prediction = { sample: predictedSample(x, v, from), t: from };
         dpm2Step(x, now, before, next);
@@ -271,12 +280,8 @@ export class LocalFlowEngine implements FlowEngine<FlowLoss, FlowStep> {
       } else before = null;
       if (rule === "euler") eulerStep(x, v, from, next);
       if (rule === "heun") await this.#heun(binding, from, next);
-      if (typeof rule !== "string") {
-        const drawing = this.#stepBinding(rule, binding);
+      if (drawing !== null) {
         drawing.floats("next").fill(next);
-        drawRows(drawing.floats("noise"), count, size, (row) =>
-          random(start + row).fork("step", index),
-        );
         await drawing.run();
         const draw = draws[index];
         if (draw != null) {
@@ -522,27 +527,4 @@ function cachedRows(config: FlowConfig): number {
       ? config.width
       : (sizeOf(config.sample.slice(0, -1)) / config.patch ** 2) * config.hiddenWidth;
   return Math.min(512, Math.max(8, 2 ** Math.round(Math.log2(2 ** 20 / tokens))));
-}
-
-const CONFIG_FILE = "flow.json";
-
-async function writeConfig(directory: string, config: FlowConfig): Promise<void> {
-  await writeFile(join(directory, CONFIG_FILE), `${JSON.stringify(config, null, 2)}\n`);
-}
-
-/** A folder of another model is refused; adapters may differ. */
-async function checkConfig(directory: string, config: FlowConfig): Promise<void> {
-  const path = join(directory, CONFIG_FILE);
-  const text = await readFile(path, "utf8").catch((cause: Error) => {
-    throw new DataError({ where: path, expected: "a readable file", got: cause.message, cause });
-  });
-  const bare = (value: object): string => JSON.stringify({ ...value, lora: undefined });
-  let found: string;
-  try {
-    found = bare(JSON.parse(text) as object);
-  } catch (cause) {
-    throw new DataError({ where: path, expected: "JSON", got: (cause as Error).message, cause });
-  }
-  if (found === bare(config)) return;
-  throw new DataError({ where: path, expected: `the model ${bare(config)}`, got: found });
 }

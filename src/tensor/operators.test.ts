@@ -95,6 +95,12 @@ const uniform = (shape: Shape, low = -1.5, high = 1.5): Source => ({
   data: Float32Array.from({ length: sizeOf(shape) }, () => low + (high - low) * stream.uniform()),
 });
 
+/** Values that draw nothing from the stream. */
+const waves = (shape: Shape): Source => ({
+  shape,
+  data: Float32Array.from({ length: sizeOf(shape) }, (_, index) => 1.5 * Math.sin(1.7 * index + 1)),
+});
+
 /** Values offset + gap · whole number in random order, for operators with kinks. */
 const spread = (shape: Shape, gap = 0.25, offset = 0.1): Source => {
   const count = sizeOf(shape);
@@ -370,6 +376,13 @@ function scatterCase(rowCount: number): Case {
 
 const [waveCos, waveSin] = [uniform([5, 2]), uniform([5, 2])];
 
+/** Of rows of 5, with epsilon 0.1. */
+const plainRmsNorm = (x: readonly number[], scale: readonly number[]): readonly number[] =>
+  rows(x, 5).flatMap((row) => {
+    const size = Math.sqrt(total(row.map((value) => value * value)) / 5 + 0.1);
+    return row.map((value, index) => (value / size) * scale[index]!);
+  });
+
 const cases: readonly Case[] = [
   ...binary("add", add, (a, b) => a + b),
   ...binary("sub", sub, (a, b) => a - b),
@@ -640,12 +653,33 @@ const cases: readonly Case[] = [
     name: "rmsNorm",
     sources: [uniform(shape), uniform([5])],
     build: (x, scale) => rmsNorm(x, scale, 0.1),
-    plain: (x, scale) =>
-      rows(x, 5).flatMap((row) => {
-        const size = Math.sqrt(total(row.map((value) => value * value)) / 5 + 0.1);
-        return row.map((value, index) => (value / size) * scale[index]!);
-      }),
+    plain: plainRmsNorm,
   })),
+  {
+    name: "rmsNorm",
+    sources: [waves([24, 5]), waves([5])], // rows that its gradient takes together
+    build: (x, scale) => rmsNorm(x, scale, 0.1),
+    plain: plainRmsNorm,
+  },
+  {
+    name: "attention", // without a mask
+    sources: [waves([2, 3, 4]), waves([2, 5, 4]), waves([2, 5, 4])],
+    build: (query, key, value) => attention(query, key, value),
+    plain: (query, key, value) =>
+      [0, 1].flatMap((batch) =>
+        [0, 1, 2].flatMap((row) => {
+          const part = (x: readonly number[], at: number): readonly number[] =>
+            x.slice(4 * at, 4 * at + 4);
+          const others = [0, 1, 2, 3, 4].map((other) => batch * 5 + other);
+          const weights = plainSoftmax(
+            others.map((other) => dot(part(query, batch * 3 + row), part(key, other)) / 2),
+          );
+          return [0, 1, 2, 3].map((at) =>
+            total(others.map((other, index) => weights[index]! * part(value, other)[at]!)),
+          );
+        }),
+      ),
+  },
   {
     name: "rotary",
     sources: [uniform([6, 8]), ints([6], 0, 1, 4, 2, 0, 1)],
