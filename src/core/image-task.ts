@@ -68,7 +68,8 @@ export function defineImageTask<Item, Config, Image extends Drawing>(
 }
 
 /** Words of a prompt: what stands between spaces. */
-export const wordsOf = (prompt: string): string[] => prompt.split(" ").filter((word) => word !== "");
+export const wordsOf = (prompt: string): string[] =>
+  prompt.split(" ").filter((word) => word !== "");
 
 /** The ids of a prompt's words. Throws a DataError for a word that the vocabulary does not have. */
 export function wordIds(prompt: string, vocabulary: readonly string[]): number[] {

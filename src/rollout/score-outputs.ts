@@ -3,7 +3,13 @@
 
 import { z } from "zod";
 import { DataError, EngineError } from "../core/errors.ts";
-import { taskScorers, type Output, type ScoredTask, type Scorer, type Scores } from "../core/task.ts";
+import {
+  taskScorers,
+  type Output,
+  type ScoredTask,
+  type Scorer,
+  type Scores,
+} from "../core/task.ts";
 
 /** What a timer can wait for. */
 const LONGEST_MS = 2 ** 31 - 1;
