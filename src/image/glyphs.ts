@@ -26,7 +26,7 @@ const glyphs: ReadonlyMap<string, readonly number[]> = new Map(
     .split(/ {2}|\n/)
     .map((entry) => {
       const [character, digits] = entry.split(" ");
-      return [character!, [...digits!].map((digit) => Number.parseInt(digit, 32))] as const;
+      return [character!, Array.from(digits!, (digit) => Number.parseInt(digit, 32))] as const;
     }),
 );
 

@@ -23,7 +23,7 @@ export interface GridOptions {
 /** Draws text with its top left corner at (x, y); one letter takes 6 pixels. What lies outside is cut off. */
 function drawText({ shape, data }: Raster, text: string, x: number, y: number, color: Rgb): void {
   const [height, width] = shape;
-  [...text].forEach((character, index) => {
+  Array.from(text).forEach((character, index) => {
     const left = x + index * ADVANCE;
     glyphRows(character).forEach((bits, row) => {
       for (let column = 0; column < GLYPH_WIDTH; column++) {

@@ -92,9 +92,8 @@ describe("the grid", () => {
     const cells = [cell("a photo", true, 0.5), cell("b", false, -0.5), cell("c", null, 3)];
     const grid = drawGrid(cells, { columns: 2, scale: 5, title: "step 0" });
     const [, width] = grid.shape;
-    const at = (x: number, y: number) => [
-      ...grid.data.slice((y * width + x) * 3, (y * width + x) * 3 + 3),
-    ];
+    const at = (x: number, y: number) =>
+      Array.from(grid.data.slice((y * width + x) * 3, (y * width + x) * 3 + 3));
     const top = 6 + 9 + 6; // margin, title, margin
     for (const [x, y] of [
       [8, top + 2],

@@ -48,7 +48,7 @@ const image = (value: number): Raster => blankRaster(2, 3, [value, 0, -1]);
 const ask = (url: string, count: number, signal = new AbortController().signal, batch = 4) => {
   const scorer = scorerAt(url, batch);
   return Promise.allSettled(
-    Array.from({ length: count }, (_, index) =>
+    Array.from({ length: count }, async (_, index) =>
       scorer.score({ prompt: String(index) }, image(index / 10), null, signal),
     ),
   );
@@ -66,7 +66,7 @@ describe("the HTTP scorer", () => {
       return { scores: { red: bytes.map((one) => one[0]!), odd, more: [] } };
     });
     const answers = await ask(url, 10);
-    expect(requests.map(({ prompts }) => prompts.length).sort()).toEqual([2, 4, 4]);
+    expect(requests.map(({ prompts }) => prompts.length).sort((a, b) => a - b)).toEqual([2, 4, 4]);
     expect(requests[0]!.metadatas[0]).toEqual({ tag: requests[0]!.prompts[0] });
     expect(answers).toEqual(
       Array.from({ length: 10 }, (_, index) => ({

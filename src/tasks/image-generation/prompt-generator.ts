@@ -114,29 +114,32 @@ function pickTwo<T>(random: Random, list: readonly T[]): readonly [T, T] {
   return [list[first]!, list[second]!];
 }
 
+const coloredClasses = ({ classes, uncolored }: PromptWorld): readonly string[] =>
+  classes.filter((name) => !uncolored.includes(name));
+
+type Draw = (random: Random, world: PromptWorld) => GenevalRecord;
+
+const draws: Readonly<Record<Tag, Draw>> = {
+  single_object: (random, { classes }) => singleRecord(random.pick(classes)),
+  two_object: (random, { classes }) => pairRecord(...pickTwo(random, classes)),
+  counting: (random, { classes, counts }) =>
+    countingRecord(random.pick(classes), random.pick(counts)),
+  colors: (random, world) =>
+    colorRecord(random.pick(coloredClasses(world)), random.pick(world.colors)),
+  position: (random, { classes }) => {
+    const [placed, reference] = pickTwo(random, classes);
+    return positionRecord({ class: placed }, random.pick(relations), { class: reference });
+  },
+  color_attr: (random, world) => {
+    const [a, b] = pickTwo(random, coloredClasses(world));
+    const [colorA, colorB] = pickTwo(random, world.colors);
+    return colorPairRecord({ class: a, color: colorA }, { class: b, color: colorB });
+  },
+};
+
 /** A random record of the tag. */
 export function drawRecord(tag: Tag, random: Random, world: PromptWorld): GenevalRecord {
-  const { classes, colors, uncolored, counts } = world;
-  const coloured = classes.filter((name) => !uncolored.includes(name));
-  switch (tag) {
-    case "single_object":
-      return singleRecord(random.pick(classes));
-    case "two_object":
-      return pairRecord(...pickTwo(random, classes));
-    case "counting":
-      return countingRecord(random.pick(classes), random.pick(counts));
-    case "colors":
-      return colorRecord(random.pick(coloured), random.pick(colors));
-    case "position": {
-      const [placed, reference] = pickTwo(random, classes);
-      return positionRecord({ class: placed }, random.pick(relations), { class: reference });
-    }
-    case "color_attr": {
-      const [a, b] = pickTwo(random, coloured);
-      const [colorA, colorB] = pickTwo(random, colors);
-      return colorPairRecord({ class: a, color: colorA }, { class: b, color: colorB });
-    }
-  }
+  return draws[tag](random, world);
 }
 
 /** A tag, drawn by weight. Throws a ConfigError when no weight is above 0. */

@@ -123,7 +123,7 @@ describe("the training reward", () => {
     ["the relation is right", kite, { sink, kite: [seen("red", boxAt(10, 0))] }, 1, 1],
     ["the placed object is missing", kite, { sink }, 1 / 3, 1 / 3],
   ])("%s", (_name, asked, found, inRepo, inPaper) => {
-    const detections = saw(found as Readonly<Record<string, readonly Detection[]>>);
+    const detections = saw(found);
     expect(trainingReward(asked, detections, repo).reward).toBeCloseTo(inRepo, 12);
     expect(trainingReward(asked, detections, paper).reward).toBeCloseTo(inPaper, 12);
     const { isStrictlyCorrect } = trainingReward(asked, detections, repo);

@@ -18,7 +18,8 @@ export function quotedText(prompt: string): string {
   });
 }
 
-const letters = (text: string): string[] => [...text.replaceAll(" ", "").toLowerCase()];
+/** Code points, as Python counts them. */
+const letters = (text: string): string[] => Array.from(text.replaceAll(" ", "").toLowerCase());
 
 function reward(recognised: readonly string[], wanted: readonly string[]): number {
   return 1 - Math.min(editDistance(recognised, wanted), wanted.length) / wanted.length;

@@ -10,7 +10,7 @@ import {
   singleRecord,
 } from "../prompt-generator.ts";
 import { type GenevalRecord, orderlessKey } from "../record.ts";
-import { relations, tags } from "../vocabulary.ts";
+import { relations, type Tag, tags } from "../vocabulary.ts";
 import type { MiniConfig } from "./config.ts";
 
 /** A prompt with what its image must show. */
@@ -85,7 +85,7 @@ function heldOutKeys(records: readonly GenevalRecord[]): ReadonlySet<string> {
   return new Set(held);
 }
 
-function makeSuites(config: MiniConfig): Readonly<Record<MiniSuite, readonly GenevalRecord[]>> {
+function makeSuites(config: MiniConfig): MiniPrompts["suites"] {
   const { classes, unseenClass } = config;
   const seen = recordsAbout(
     classes.filter((name) => name !== unseenClass),
@@ -105,11 +105,30 @@ function makeSuites(config: MiniConfig): Readonly<Record<MiniSuite, readonly Gen
   };
 }
 
-const known = new WeakMap<MiniConfig, ReturnType<typeof makeSuites>>();
+interface MiniPrompts {
+  readonly suites: Readonly<Record<MiniSuite, readonly GenevalRecord[]>>;
+  /** The training prompts, and those of all suites, of each tag. */
+  readonly trainByTag: Readonly<Record<Tag, readonly GenevalRecord[]>>;
+  readonly allByTag: Readonly<Record<Tag, readonly GenevalRecord[]>>;
+}
 
-/** The prompts of all suites; made once for a config. */
-export function suitesOf(config: MiniConfig): ReturnType<typeof makeSuites> {
-  const suites = known.get(config) ?? makeSuites(config);
-  known.set(config, suites);
-  return suites;
+const byTag = (records: readonly GenevalRecord[]): MiniPrompts["allByTag"] =>
+  Object.fromEntries(
+    tags.map((tag) => [tag, records.filter((one) => one.tag === tag)]),
+  ) as unknown as MiniPrompts["allByTag"];
+
+const known = new WeakMap<MiniConfig, MiniPrompts>();
+
+/** All prompts; made once for a config. */
+export function promptsOf(config: MiniConfig): MiniPrompts {
+  const made = known.get(config);
+  if (made !== undefined) return made;
+  const suites = makeSuites(config);
+  const prompts = {
+    suites,
+    trainByTag: byTag(suites.train),
+    allByTag: byTag(Object.values(suites).flat()),
+  };
+  known.set(config, prompts);
+  return prompts;
 }

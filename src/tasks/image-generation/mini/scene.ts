@@ -145,8 +145,13 @@ export function renderScene(
   return { image, mask };
 }
 
-/** Adds normal noise to every value, in place. */
+/** Adds normal noise to every value, in place. Two values a pair of uniform draws (Box and Muller): half the cost of `normal`. */
 export function addNoise({ data }: Raster, deviation: number, random: Random): void {
   if (deviation === 0) return;
-  for (let at = 0; at < data.length; at++) data[at] = data[at]! + deviation * random.normal();
+  for (let at = 0; at < data.length; at += 2) {
+    const radius = deviation * Math.sqrt(-2 * Math.log(1 - random.uniform()));
+    const angle = 2 * Math.PI * random.uniform();
+    data[at] = data[at]! + radius * Math.cos(angle);
+    if (at + 1 < data.length) data[at + 1] = data[at + 1]! + radius * Math.sin(angle);
+  }
 }

@@ -18,24 +18,23 @@ export const palette: Readonly<Record<MiniColor, Rgb>> = {
 
 const EPSILON = 1e-6;
 
-/** Whether a point is in the shape; (x, y) is its distance from the centre of a box of width and height, y down. */
-function isInside(shape: Shape, x: number, y: number, width: number, height: number): boolean {
-  const [u, v] = [x / width, y / height]; // in (-0.5, 0.5)
-  switch (shape) {
-    case "square":
-      return true;
-    case "circle":
-      // A little smaller than the box: with 0.5 a circle of 6 pixels differs from a square in its 4 corners alone.
-      return u * u + v * v <= 0.47 * 0.47;
-    case "triangle": {
-      const row = (v + 0.5) * height + 0.5; // 1 for the top row
-      return Math.abs(x) <= ((row / height) * width) / 2 + EPSILON;
-    }
-    case "cross":
-      // Two diagonals, three pixels wide.
-      return Math.abs(Math.abs(u) - Math.abs(v)) * Math.min(width, height) <= 1 + EPSILON;
-  }
-}
+/** Whether a point is in a shape that fills a box of width and height; (x, y) is its distance from the centre, y down. */
+type IsInside = (x: number, y: number, width: number, height: number) => boolean;
+
+const isInside: Readonly<Record<Shape, IsInside>> = {
+  square: () => true,
+  // A little smaller than the box: with 0.5 a circle of 6 pixels differs from a square in its 4 corners alone.
+  circle: (x, y, width, height) => Math.hypot(x / width, y / height) <= 0.47,
+  triangle: (x, y, width, height) => {
+    const row = y + height / 2 + 0.5; // 1 for the top row
+    return Math.abs(x) <= ((row / height) * width) / 2 + EPSILON;
+  },
+  // Two diagonals, three pixels wide.
+  cross: (x, y, width, height) => {
+    const distance = Math.abs(Math.abs(x / width) - Math.abs(y / height));
+    return distance * Math.min(width, height) <= 1 + EPSILON;
+  },
+};
 
 /** The pixels of a shape that fills a box. */
 export interface Template {
@@ -56,7 +55,7 @@ export function templateOf(shape: Shape, width: number, height: number): Templat
   for (let row = 0; row < height; row++) {
     for (let column = 0; column < width; column++) {
       const [x, y] = [column + 0.5 - width / 2, row + 0.5 - height / 2];
-      if (!isInside(shape, x, y, width, height)) continue;
+      if (!isInside[shape](x, y, width, height)) continue;
       mask[row * width + column] = 1;
       area++;
     }

@@ -19,18 +19,20 @@ import { detectShapes, structureScore } from "./color-blind-detector.ts";
 import { type MiniConfig, miniConfig } from "./config.ts";
 import { byClass, detect, miniThresholds } from "./detector.ts";
 import { colorPurity, redness, templateIou } from "./image-metrics.ts";
-import { type MiniItem, miniSuites, type MiniSuite, suitesOf } from "./prompts.ts";
+import { type MiniItem, miniSuites, type MiniSuite, promptsOf } from "./prompts.ts";
 import { drawScene, renderScene, SIDE } from "./scene.ts";
 
 function itemsOf(suite: string, config: MiniConfig): readonly MiniItem[] {
-  const records = suitesOf(config)[suite as MiniSuite] as readonly GenevalRecord[] | undefined;
+  const records = promptsOf(config).suites[suite as MiniSuite] as
+    | readonly GenevalRecord[]
+    | undefined;
   if (records === undefined) throw unknownName("GenEval-mini", "suite", suite, miniSuites);
   return records.map((record) => ({ record }));
 }
 
 function make(random: Random, config: MiniConfig): MiniItem {
   const tag = drawTag(random, trainingWeights);
-  return { record: random.pick(suitesOf(config).train.filter((one) => one.tag === tag)) };
+  return { record: random.pick(promptsOf(config).trainByTag[tag]) };
 }
 
 function gold({ record }: MiniItem, config: MiniConfig, random: Random): Raster {
@@ -71,7 +73,7 @@ function errorClass({ record }: MiniItem, image: Raster): string | null {
 }
 
 function vocabulary(config: MiniConfig): readonly string[] {
-  const records = Object.values(suitesOf(config)).flat();
+  const records = Object.values(promptsOf(config).suites).flat();
   return [...new Set(records.flatMap(({ prompt }) => wordsOf(prompt)))].sort();
 }
 
