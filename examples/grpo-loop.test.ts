@@ -98,7 +98,13 @@ describe("the loop in one file", () => {
       const { schedule: _s, warmup: _w, floor: _f, ...optimiser } = stageOptimiser;
       expect(stageOptimiser.schedule).toBe("constant");
       const losses = await grpoLoop({
-        ...{ engine: ours, tokenizer, task: oddLength, config: {}, seed, item, ...sizes },
+        engine: ours,
+        tokenizer,
+        task: oddLength,
+        config: {},
+        seed,
+        item,
+        ...sizes,
         loss: { profile },
         optimiser,
       });

@@ -77,8 +77,20 @@ describe.skipIf(!isBuilt)("a real run", () => {
     ["engine.device=cud", 'did you mean "cuda"?'],
     ["task.trace=serch", "settings.task.trace: expected one of"],
     ["reward.solvd=1", 'did you mean "reward.solved"?'],
-  ])("with %s is refused before anything is written", (setting, message) => {
-    const { code, stdout, stderr } = train({ set: [setting] });
+    ["dpo.beta=0", "settings.dpo.beta: expected number > 0, got 0"],
+    ["dpo.loss=hinge", 'settings.dpo.loss: expected one of sigmoid | ipo, got "hinge"'],
+    ["rft.kept=0", "settings.rft.kept: expected integer >= 1, got 0"],
+    ["rft.score=right", "settings.rft.score: expected a score of the task (solved, "],
+    [
+      ["dpo.steps=1", "dpo.maxTokens=9999"],
+      "settings.model.contextLength: expected more than the 9999 tokens of an answer",
+    ],
+    [
+      ["model.from=/none", "model.lora.rank=4", "rft.optimiser.method=muon"],
+      "settings.rft.optimiser.method: expected adamw with model.lora",
+    ],
+  ])("with %s is refused before anything is written", (given, message) => {
+    const { code, stdout, stderr } = train({ set: typeof given === "string" ? [given] : given });
     expect(stderr).toContain(message);
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
     expect(existsSync(path)).toBe(false);

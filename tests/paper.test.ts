@@ -178,7 +178,7 @@ describe("scale paper", () => {
     const { code, stderr } = await alidade(...flags("whole"));
     expect({ code, stderr }).toMatchObject({ code: 0 });
     const evaluations = readEvaluations(at("whole"));
-    expect(evaluations.map(({ stage }) => stage)).toEqual(["untrained", "sft", "grpo"]);
+    expect(evaluations.map(({ stage }) => stage)).toEqual(["start", "sft", "grpo"]);
     for (const { count, levels } of evaluations) {
       expect(count).toBe(6);
       expect(Object.keys(levels as object).toSorted()).toEqual(["Cruel", "Gentle"]);

@@ -9,6 +9,7 @@ import type {
   Engine,
   Example,
   LogProbOptions,
+  LossWindow,
   SampleOptions,
   Sequence,
   StepOptions,
@@ -53,7 +54,12 @@ type Call =
       readonly sequences: readonly Sequence[];
       readonly options: LogProbOptions;
     }
-  | { readonly verb: "accumulate"; readonly batch: readonly Example[]; readonly loss: LossSpec }
+  | {
+      readonly verb: "accumulate";
+      readonly batch: readonly Example[];
+      readonly loss: LossSpec;
+      readonly window: LossWindow | undefined;
+    }
   | { readonly verb: "step"; readonly options: StepOptions }
   | { readonly verb: "resetOptimiser" | "freezeReference" }
   | { readonly verb: "save" | "load" | "saveModel"; readonly directory: string };
@@ -107,8 +113,12 @@ export class ScriptedEngine implements Engine {
     return rowsLike(sequences, (index) => this.#script.logProb?.(index, options.policy) ?? -0.5);
   }
 
-  async accumulate(batch: readonly Example[], loss: LossSpec): Promise<AccumulateResult> {
-    this.calls.push({ verb: "accumulate", batch, loss });
+  async accumulate(
+    batch: readonly Example[],
+    loss: LossSpec,
+    window?: LossWindow,
+  ): Promise<AccumulateResult> {
+    this.calls.push({ verb: "accumulate", batch, loss, window });
     return {
       loss: 0.25,
       logProbs: rowsLike(batch, (index) => this.#script.logProb?.(index, "current") ?? -0.5),

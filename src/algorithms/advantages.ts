@@ -116,10 +116,9 @@ function baselineOf(
       return allEqual(all) ? reward : mean(all);
     case "group-mean":
       return allEqual(known) ? reward : mean(known);
-    case "leave-one-out": {
+    default: // leave-one-out
       if (allEqual(known)) return reward;
       return (mean(known) * known.length - reward) / (known.length - 1);
-    }
   }
 }
 
@@ -132,7 +131,11 @@ function whitened(rows: readonly Row[], groups: readonly RewardGroup[]): (number
   );
   const count = weighted.reduce((total, one) => total + one.count, 0);
   if (count < 2) return rows.map((row) => row.map((value) => value && 0));
-  const center = weighted.reduce((total, one) => total + one.count * one.value, 0) / count;
+  const counted = weighted.filter((one) => one.count > 0).map(({ value }) => value);
+  // Equal ones are compared with themselves: the small divisor would make much of a rounding error.
+  const center = allEqual(counted)
+    ? counted[0]!
+    : weighted.reduce((total, one) => total + one.count * one.value, 0) / count;
   const squares = weighted.reduce((sum, one) => sum + one.count * (one.value - center) ** 2, 0);
   const scale = Math.sqrt(squares / (count - 1) + 1e-8);
   return rows.map((row) => row.map((value) => (value === null ? null : (value - center) / scale)));

@@ -59,7 +59,7 @@ export function updateHistograms({ examples, results }: Pick<Update, "examples" 
     const { reference } = examples[sequence]!;
     if (reference === undefined) return [];
     return [
-      row.map((logProb, time) => {
+      Array.from(row, (logProb, time) => {
         const difference = reference[time]! - logProb;
         return Math.exp(difference) - difference - 1;
       }),

@@ -103,14 +103,25 @@ export const grpoSettings = z
         "the sampler's log-probabilities are those of the whole distribution, so p / p_sampler is wrong for tokens of a truncated one";
       refuse([cut], `null with loss.sampler.type=${loss.sampler.type} (${why})`, value[cut]);
     }
-    if (usesSampler && logits === "plain" && temperature !== 1) {
-      const message = `tempered with loss.sampler.type=${loss.sampler.type}: sampler and loss must speak of one distribution`;
+    const compares = usesSampler
+      ? `loss.sampler.type=${loss.sampler.type}`
+      : loss.offPolicyMask && "loss.offPolicyMask";
+    if (compares !== null && logits === "plain" && temperature !== 1) {
+      const message = `tempered with ${compares}: sampler and loss must speak of one distribution`;
       refuse(["logits"], message, logits);
     }
     const batches = minibatches * value.accumulation;
     if (batches > prompts * group) {
       const message = `at most ${prompts * group} batches (minibatches x accumulation) of ${prompts} x ${group} completions`;
       refuse(["minibatches"], message, minibatches);
+    }
+    const unused =
+      "with advantages.type=gdpo: it is taken off the sum of the scores, which that rule does not use";
+    if (value.advantages.type === "gdpo" && value.overlong.penalty !== null) {
+      refuse(["overlong", "penalty"], `null ${unused}`, value.overlong.penalty);
+    }
+    if (value.advantages.type === "gdpo" && loss.kl.type === "reward" && loss.kl.weight !== 0) {
+      refuse(["loss", "kl", "weight"], `0 ${unused}`, loss.kl.weight);
     }
     const buffer = value.overlong.penalty?.buffer ?? 0;
     if (buffer > value.maxTokens) {

@@ -1,101 +1,21 @@
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
+import { solve, sumTask, tokenizer, type Script, type Sum } from "../../tests/scripted-engine.ts";
 import {
-  ScriptedEngine,
-  solve,
-  sumEnvironment,
-  sumTask,
-  tokenizer,
-  type Script,
-  type Sum,
-} from "../../tests/scripted-engine.ts";
+  alternating,
+  madeItems,
+  scriptedStage,
+  type StageChanges,
+} from "../../tests/scripted-stage.ts";
 import { DataError, EngineError, RunError } from "../core/errors.ts";
-import { silentProgress } from "../core/progress.ts";
 import { randomStream } from "../core/random.ts";
+import { policySettings } from "../core/loss-spec.ts";
 import type { Output, Scores } from "../core/task.ts";
+import { wholeWindow } from "../losses/weights.ts";
 import type { ItemSource } from "../rollout/item-sources.ts";
-import { trainItem } from "../rollout/items.ts";
 import { Interrupted } from "../run/interrupted.ts";
-import { readMetrics, readSamples, RunDirectory } from "../run/run-directory.ts";
-import { grpo, grpoSettings } from "./grpo.ts";
+import { readMetrics, readSamples } from "../run/run-directory.ts";
 
-let root: string;
-let run: RunDirectory;
-let evaluated: number[];
-beforeEach(() => {
-  root = mkdtempSync(join(tmpdir(), "alidade-grpo-"));
-  run = RunDirectory.create(join(root, "run"), {
-    system: "sum",
-    scale: "tiny",
-    config: {},
-    seed: 5,
-    overrides: [],
-  });
-  evaluated = [];
-});
-afterEach(() => {
-  run.close();
-  rmSync(root, { recursive: true, force: true });
-});
-
-interface Changes {
-  readonly script?: Script;
-  readonly settings?: Readonly<Record<string, unknown>>;
-  readonly score?: (item: Sum, output: Output) => Scores;
-  readonly weights?: Readonly<Record<string, number>>;
-  readonly done?: number;
-  readonly checkpointEvery?: number;
-  readonly evaluateEvery?: number;
-  readonly signal?: AbortSignal;
-  readonly items?: ItemSource<Sum>;
-}
-
-/** Right, wrong, right, … within a group; every completion its own log-probability. */
-const alternating: Script = {
-  answer: (question, sample) => (sample % 2 === 0 ? solve(question) : "777"),
-};
-
-const madeItems: ItemSource<Sum> = async (index) =>
-  trainItem(sumTask, sumEnvironment.config, 5, index);
-
-async function train(changes: Changes = {}): Promise<ScriptedEngine> {
-  const engine = new ScriptedEngine(changes.script ?? alternating);
-  engine.steps = changes.done ?? 0;
-  const { score } = changes;
-  await grpo<Sum, { largest: number }>(
-    {
-      engine,
-      environment: score ? { ...sumEnvironment, task: { ...sumTask, score } } : sumEnvironment,
-      items: changes.items ?? madeItems,
-      run,
-      progress: silentProgress,
-      signal: changes.signal ?? new AbortController().signal,
-      seed: 5,
-      done: changes.done ?? 0,
-      state: {},
-      checkpointEvery: changes.checkpointEvery ?? 100,
-      evaluateEvery: changes.evaluateEvery ?? 0,
-      evaluate: async (step) => void evaluated.push(step),
-    },
-    grpoSettings.parse({ steps: 1, prompts: 2, group: 4, maxTokens: 9, ...changes.settings }),
-    changes.weights ?? { correct: 1 },
-  );
-  return engine;
-}
-
-/** The error of a training that must fail, with what the engine was asked until then. */
-async function failure(changes: Changes): Promise<Error> {
-  try {
-    await train(changes);
-  } catch (error) {
-    return error as Error;
-  }
-  throw new Error("the training did not fail");
-}
-
-const checkpoints = (): string[] => readdirSync(join(root, "run", "checkpoints")).sort();
+const { train, failure, path, checkpoints, evaluated } = scriptedStage();
 
 describe("a bad row", () => {
   it("stops the stage when its step comes; what was trained until then is in a checkpoint", async () => {
@@ -117,7 +37,7 @@ describe("a GRPO step", () => {
         ...alternating,
         logProb: (index, policy) => (policy === "reference" ? -1 - index / 10 : -0.5),
       },
-      settings: { temperature: 0.9, topK: 7, klBeta: 0.1 },
+      settings: { temperature: 0.9, topK: 7, loss: { kl: { type: "loss", weight: 0.1 } } },
     });
     expect(engine.calls.map(({ verb }) => verb)).toEqual([
       "sample",
@@ -135,11 +55,13 @@ describe("a GRPO step", () => {
     const [accumulated] = engine.of("accumulate");
     expect(accumulated!.loss).toEqual({
       type: "policy-gradient",
-      aggregation: "sequence-mean",
-      clip: null, // one optimiser step a rollout: the ratio is 1
-      klBeta: 0.1,
       temperature: 0.9,
+      ...policySettings.parse({ kl: { type: "loss", weight: 0.1 } }),
     });
+    const masks = accumulated!.batch.map(({ tokens, promptLength }) =>
+      new Float32Array(tokens.length - promptLength).fill(1),
+    );
+    expect(accumulated!.window).toEqual({ ...wholeWindow(masks), maxTokens: 9 });
     const { batch } = accumulated!;
     expect(batch.length).toBe(8);
     const deviation = Math.sqrt((4 * 0.25) / 3) + 1e-4;
@@ -153,7 +75,7 @@ describe("a GRPO step", () => {
       expect(rows).toEqual(new Float32Array(tokens.length - promptLength).fill(-1 - index / 10));
       expect([old, mask]).toEqual([undefined, undefined]);
     });
-    const [metrics] = readMetrics(run.path);
+    const [metrics] = readMetrics(path());
     expect(metrics).toMatchObject({
       step: 1,
       stage: "grpo",
@@ -165,7 +87,7 @@ describe("a GRPO step", () => {
       gradientNorm: 2,
       learningRate: 1e-4,
     });
-    expect(evaluated).toEqual([1]);
+    expect(evaluated()).toEqual([1]);
   });
 
   it("draws every completion from a stream of seed, step, prompt and sample", async () => {
@@ -181,10 +103,11 @@ describe("a GRPO step", () => {
     });
   });
 
-  it("clips against the log-probabilities of its first pass when it makes several", async () => {
+  it("clips against the log-probabilities of the policy that sampled when it makes several", async () => {
     const engine = await train({
       script: {
         ...alternating,
+        logProb: (index) => -0.5 - index,
         accumulate: (call, batch) => ({
           loss: call,
           logProbs: batch.map(({ tokens, promptLength }, index) =>
@@ -193,39 +116,48 @@ describe("a GRPO step", () => {
         }),
       },
       settings: {
+        steps: 3,
         iterations: 3,
-        klBeta: 0,
-        clip: { low: 0.1, high: 0.3 },
-        aggregation: "token-mean",
+        loss: { surrogate: { type: "clip", low: 0.1, high: 0.3 } },
       },
     });
     const calls = engine.of("accumulate");
     expect(calls.length).toBe(3);
     expect(engine.of("step").length).toBe(3);
-    expect(engine.of("logProbs")).toEqual([]);
+    expect(engine.of("sample").length).toBe(1);
+    expect(engine.of("logProbs").map(({ options }) => options)).toEqual([
+      { policy: "current", temperature: 1 },
+    ]);
     for (const { loss } of calls) {
-      expect(loss).toMatchObject({
-        clip: { low: 0.1, high: 0.3 },
-        klBeta: 0,
-        aggregation: "token-mean",
-      });
+      expect(loss).toMatchObject({ surrogate: { type: "clip", low: 0.1, high: 0.3 } });
     }
-    expect(calls[0]!.batch.every(({ old }) => old === undefined)).toBe(true);
-    for (const { batch } of calls.slice(1)) {
+    for (const { batch } of calls) {
       batch.forEach(({ old, tokens, promptLength }, index) =>
         expect(old).toEqual(new Float32Array(tokens.length - promptLength).fill(-0.5 - index)),
       );
       expect(batch.every(({ reference }) => reference === undefined)).toBe(true);
     }
-    // Ratio exp(-1): below the range everywhere, and a stop only for the half with A < 0.
-    const [metrics] = readMetrics(run.path);
+    // Ratio exp(-1) at the third step: below the range everywhere, and a stop only for the half with A < 0.
+    const [first, second, third] = readMetrics(path());
     const lengths = calls[0]!.batch.map(({ tokens, promptLength }) => tokens.length - promptLength);
     const all = lengths.reduce((total, length) => total + length, 0);
     const wrong = lengths
       .filter((_, index) => index % 2 === 1)
       .reduce((total, length) => total + length, 0);
-    expect(metrics!["clip/low"]).toBeCloseTo(wrong / all, 12);
-    expect(metrics).toMatchObject({ "clip/high": 0, loss: 1 });
+    expect(third!["clip/low"]).toBeCloseTo(wrong / all, 12);
+    expect(third).toMatchObject({ step: 3, "clip/high": 0, loss: 3 });
+    expect(first).toMatchObject({
+      step: 1,
+      "clip/low": 0,
+      "ratio/min": 1,
+      "ratio/max": 1,
+      loss: 1,
+    });
+    // What the generation batch has to say stands in the record of its first step alone.
+    for (const name of ["reward/mean", "completion/length", "groups/withoutSpread"]) {
+      expect(first).toHaveProperty([name]);
+      for (const record of [second, third]) expect(record).not.toHaveProperty([name]);
+    }
   });
 
   it("stores what a viewer needs to show the sample", async () => {
@@ -237,7 +169,7 @@ describe("a GRPO step", () => {
       settings: { group: 2, samplesEvery: 2, steps: 3 },
       weights: { correct: 3, short: 1 },
     });
-    const samples = readSamples(run.path, "grpo");
+    const samples = readSamples(path(), "grpo");
     expect(samples.length).toBe(4); // two prompts, group 2, every second of three steps
     const tokens = Array.from(tokenizer.encode("99"));
     expect(samples[3]).toMatchObject({
@@ -265,13 +197,26 @@ describe("a GRPO step", () => {
           sample === 3 ? { text: solve(question), isCut: true } : solve(question),
       },
     });
-    expect(readMetrics(run.path)[0]).toMatchObject({
+    expect(readMetrics(path())[0]).toMatchObject({
       "completion/truncated": 0.25,
       "groups/withoutSpread": 1,
       "reward/mean": 1,
       "reward/std": 0,
     });
+    expect(readSamples(path(), "grpo").every(({ advantage }) => advantage === 0)).toBe(true);
+    // Neither momentum nor weight decay moves the weights when there is nothing to learn.
+    expect([engine.of("accumulate"), engine.of("step")]).toEqual([[], []]);
+    expect(readMetrics(path())[0]).toMatchObject({ loss: 0, "update/skipped": 1 });
+  });
+
+  it.each([
+    ["a KL term", { kl: { type: "loss", weight: 0.1 } }],
+    ["an entropy bonus", { entropy: { weight: 0.1 } }],
+  ])("without any spread is taken all the same with %s", async (_name, loss) => {
+    const engine = await train({ script: { answer: solve }, settings: { loss } });
     expect(engine.of("accumulate")[0]!.batch.every(({ advantage }) => advantage === 0)).toBe(true);
+    expect(engine.of("step").length).toBe(1);
+    expect(readMetrics(path())[0]).not.toHaveProperty(["update/skipped"]);
   });
 });
 
@@ -294,15 +239,18 @@ describe("a reward", () => {
     [-0.70701, 0.70701, 0, 0].forEach((expected, index) =>
       expect(advantages[index]).toBeCloseTo(expected, 4),
     );
-    expect(readMetrics(run.path)[0]).toMatchObject({ "reward/mean": 0.5, "score/correct": 0.5 });
-    const rewards = readSamples(run.path, "grpo").map(({ reward }) => reward);
+    expect(readMetrics(path())[0]).toMatchObject({ "reward/mean": 0.5, "score/correct": 0.5 });
+    const rewards = readSamples(path(), "grpo").map(({ reward }) => reward);
     expect(rewards).toEqual([0, 1, null, null, 0, 1, null, null]);
   });
 
   it("of a step may abstain altogether", async () => {
     const engine = await train({ score: abstaining, script: { answer: () => "777" } });
-    expect(engine.of("accumulate")[0]!.batch.every(({ advantage }) => advantage === 0)).toBe(true);
-    expect(readMetrics(run.path)[0]).toMatchObject({
+    expect([engine.of("accumulate"), engine.of("step")]).toEqual([[], []]);
+    expect(readSamples(path(), "grpo")).toHaveLength(8);
+    for (const record of readSamples(path(), "grpo"))
+      expect(record).toMatchObject({ advantage: 0, reward: null });
+    expect(readMetrics(path())[0]).toMatchObject({
       "reward/mean": Number.NaN,
       "groups/withoutSpread": 1,
     });
@@ -324,7 +272,7 @@ describe("a reward", () => {
           "(grpo.rewards.notFinite.type=drop-sample goes on without the sample; the newest checkpoint is grpo-000002)",
       );
       expect(checkpoints()).toEqual(["grpo-000002"]);
-      expect(readMetrics(run.path).map(({ step }) => step)).toEqual([1, 2]);
+      expect(readMetrics(path()).map(({ step }) => step)).toEqual([1, 2]);
     },
   );
 });
@@ -346,12 +294,12 @@ describe("a scorer that fails", () => {
         "(grpo.rewards.error.type=drop-sample goes on without the sample; no checkpoint was written yet)",
     );
     expect(error.cause).toEqual(new Error("the scorer fell over"));
-    expect(readMetrics(run.path)).toEqual([]);
+    expect(readMetrics(path())).toEqual([]);
   });
 });
 
 describe("a number that breaks", () => {
-  const at = (step: number, result: (batch: readonly object[]) => object): Changes => ({
+  const at = (step: number, result: (batch: readonly object[]) => object): StageChanges => ({
     settings: { steps: 6 },
     checkpointEvery: 2,
     script: { ...alternating, accumulate: (call, batch) => (call === step ? result(batch) : {}) },
@@ -374,7 +322,7 @@ describe("a number that breaks", () => {
       `grpo step 5: expected finite numbers, got ${got} (the newest checkpoint is grpo-000004)`,
     );
     expect(checkpoints()).toEqual(["grpo-000002", "grpo-000004"]);
-    expect(readMetrics(run.path).length).toBe(4);
+    expect(readMetrics(path()).length).toBe(4);
   });
 
   it("a gradient: the error of the engine comes with step and checkpoint", async () => {
@@ -418,7 +366,7 @@ describe("the stage", () => {
 
   it("evaluates and saves when due", async () => {
     await train({ settings: { steps: 7 }, checkpointEvery: 3, evaluateEvery: 2 });
-    expect(evaluated).toEqual([2, 4, 6, 7]);
+    expect(evaluated()).toEqual([2, 4, 6, 7]);
     expect(checkpoints()).toEqual(["grpo-000006", "grpo-000007"]);
   });
 
@@ -434,6 +382,6 @@ describe("the stage", () => {
     const error = await failure({ settings: { steps: 9 }, script, signal: abort.signal });
     expect(error).toBeInstanceOf(Interrupted);
     expect(checkpoints()).toEqual(["grpo-000002"]);
-    expect(readMetrics(run.path).map(({ step }) => step)).toEqual([1, 2]);
+    expect(readMetrics(path()).map(({ step }) => step)).toEqual([1, 2]);
   });
 });

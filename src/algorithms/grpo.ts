@@ -113,8 +113,9 @@ class GrpoStage<Item, Config> {
 
     if (generation && !generation.trainer) this.#describe(rollout, generation, update);
     const metrics = { ...this.#pending?.metrics, ...updateMetrics(update, this.#loss) };
-    progress.advance(step, stepNote(generation, metrics, environment.task.accuracy));
-    if (generation) explainStep(this.#monitor, generation, metrics, gradientNorm);
+    const reported = { metrics, groups: this.#settings.prompts };
+    progress.advance(step, stepNote(reported, environment.task.accuracy));
+    explainStep(this.#monitor, reported, gradientNorm);
     const histograms = { ...this.#pending?.histograms, ...updateHistograms(update) };
     run.logHistograms({ step, stage: "grpo", ...histograms });
     this.#pending = undefined;

@@ -43,9 +43,13 @@ const learning = (engine: () => ScriptedEngine): Script => ({
     Number(solve(question)) <= 10 * engine().steps || sample === 1 ? solve(question) : "777",
 });
 
+/** Every step of the stage then has a gradient. */
+const withReference = { loss: { kl: { type: "loss", weight: 0.04 } } };
+
 async function train(
   settings: Readonly<Record<string, unknown>> = {},
   script: Script = {},
+  startsAs: "untrained" | "start" = "untrained",
 ): Promise<{ engine: ScriptedEngine; summary: PostTrainSummary }> {
   const engine: ScriptedEngine = new ScriptedEngine({ ...learning(() => engine), ...script });
   const paths = { sft: null, grpo: null, test: null };
@@ -60,11 +64,12 @@ async function train(
     seed: 5,
     settings: postTrainSettings.parse({
       sft: { steps: 2, batch: 3 },
-      grpo: { steps: 3, prompts: 2, group: 2, maxTokens: 9 },
+      grpo: { steps: 3, prompts: 2, group: 2, maxTokens: 9, ...withReference },
       evaluate: { count: 20, maxTokens: 9 },
       ...settings,
     }),
     weights: { correct: 1 },
+    startsAs,
     initialise: async () => void initialised++,
     onEvaluation: (stage, step, { outputs }) => stages.push(`${stage} ${step}: ${outputs.length}`),
   });
@@ -113,7 +118,10 @@ describe("postTrain", () => {
   it("trains first on new gold answers, the answer alone scored", async () => {
     const { engine } = await train();
     const [first, second] = engine.of("accumulate");
-    expect(first!.loss).toEqual({ type: "cross-entropy", aggregation: "token-mean" });
+    expect(first!.loss).toEqual({
+      type: "cross-entropy",
+      aggregation: { type: "token-mean", tokens: "loss", of: "step" },
+    });
     [...first!.batch, ...second!.batch].forEach(({ tokens, promptLength }, index) => {
       const { a, b } = trainItem(sumTask, sumEnvironment.config, 5, index);
       const prompt = tokenizer.decode(tokens.slice(0, promptLength));
@@ -147,12 +155,44 @@ describe("postTrain", () => {
   });
 
   it("leaves a stage of no steps out, and the reference without a KL term", async () => {
-    const grpo = { steps: 2, prompts: 1, group: 2, maxTokens: 9, klBeta: 0 };
+    const grpo = { steps: 2, prompts: 1, group: 2, maxTokens: 9 };
     const { engine, summary } = await train({ sft: { steps: 0 }, grpo });
     expect(engine.of("freezeReference")).toEqual([]);
     expect(engine.of("logProbs")).toEqual([]);
     expect(Object.keys(summary.accuracy)).toEqual(["untrained", "grpo"]);
     expect(summary.gain!.count).toBe(20);
+  });
+
+  it("has all stages in their order, and tells what the last one gains over SFT", async () => {
+    const sampling = { prompts: 2, group: 2, maxTokens: 9 };
+    const { engine, summary } = await train({
+      rft: { steps: 1, batch: 2, ...sampling },
+      dpo: { steps: 1, batch: 2, ...sampling },
+      grpo: { steps: 0, maxTokens: 9 },
+    });
+    expect(stages).toEqual(["untrained 0: 20", "sft 2: 20", "rft 1: 20", "dpo 1: 20"]);
+    expect(readMetrics(run.path).map(({ stage }) => stage)).toEqual(["sft", "sft", "rft", "dpo"]);
+    expect(engine.of("resetOptimiser").length).toBe(3);
+    const { accuracy, gain } = summary;
+    expect(gain).toMatchObject({ of: "dpo", over: "sft" });
+    expect(gain!.mean).toBeCloseTo(accuracy.dpo!.accuracy - accuracy.sft!.accuracy, 12);
+    // What is sampled belongs to the items of reinforcement learning, never to those of SFT.
+    const answered = engine.of("sample").filter(({ prompts }) => prompts.length === 2);
+    const paths = { sft: null, grpo: null, test: null };
+    const { grpo } = await openRunItems(sumTask, sumEnvironment.config, paths, 5, 20);
+    const asked = await Promise.all([0, 1].map(grpo));
+    for (const { prompts } of answered) {
+      expect(prompts.map((prompt) => tokenizer.decode(prompt))).toEqual(
+        asked.map(({ a, b }) => `<|user|>${a}+${b}<|assistant|>`),
+      );
+    }
+    expect(answered.length).toBe(2);
+  });
+
+  it("measures a gain over a model that was trained before from its start", async () => {
+    const { summary } = await train({ sft: { steps: 0 } }, {}, "start");
+    expect(stages).toEqual(["start 0: 20", "grpo 3: 20"]);
+    expect(summary.gain).toMatchObject({ of: "grpo", over: "start" });
   });
 
   it("has no gain to tell without GRPO", async () => {
@@ -168,7 +208,7 @@ describe("postTrain", () => {
   ])("that broke %s goes on to the same end", async (_place, brokenCall) => {
     const settings = {
       sft: { steps: 4, batch: 3 },
-      grpo: { steps: 6, prompts: 2, group: 2, maxTokens: 9 },
+      grpo: { steps: 6, prompts: 2, group: 2, maxTokens: 9, ...withReference },
       checkpointEvery: 2,
     };
     const files = ["evaluations.jsonl", "samples/grpo.jsonl"];

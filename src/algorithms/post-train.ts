@@ -1,5 +1,6 @@
-// The life of a run on one task: measure the untrained model, SFT, measure, GRPO, measure. Every part knows where a
-// checkpoint left it, so a resumed run takes the same path as one that was never stopped.
+// The life of a run on one task: measure the model it begins with, then train and measure stage by stage (SFT, rejection-sampling
+// fine-tuning, DPO, GRPO). Every part knows where a checkpoint left it, so a resumed run takes the same path as one that was never
+// stopped.
 
 import { z } from "zod";
 import type { Engine } from "../core/engine.ts";
@@ -11,10 +12,14 @@ import type { RunItems } from "../rollout/item-sources.ts";
 import { scoringSettings } from "../rollout/score-outputs.ts";
 import type { Environment } from "../rollout/single-turn.ts";
 import { readEvaluations, type ResumePosition, type RunDirectory } from "../run/run-directory.ts";
+import { dpo, dpoSettings } from "./dpo.ts";
 import type { RewardWeights } from "./generation.ts";
 import { grpo } from "./grpo.ts";
 import { grpoSettings, needsReference } from "./grpo-settings.ts";
+import { rejectionSampling, rftSettings } from "./rejection-sampling.ts";
 import { sft, sftSettings } from "./sft.ts";
+import type { StageContext } from "./stage.ts";
+import { readBuffer } from "./training-buffer.ts";
 
 export const evaluateSettings = z.object({
   count: z.int().min(1).default(500).describe("held-out items"),
@@ -29,6 +34,12 @@ export const evaluateSettings = z.object({
 
 export const postTrainSettings = z.object({
   sft: sftSettings.describe("supervised fine-tuning on gold answers"),
+  rft: rftSettings
+    .prefault({})
+    .describe("rejection-sampling fine-tuning on the policy's own completions that pass"),
+  dpo: dpoSettings
+    .prefault({})
+    .describe("preference optimisation on pairs of the policy's own completions"),
   grpo: grpoSettings.describe("reinforcement learning on the task's scores"),
   evaluate: evaluateSettings.describe("accuracy on held-out items"),
   scoring: scoringSettings.prefault({}).describe("how scorers are asked, in GRPO and evaluation"),
@@ -46,6 +57,8 @@ export interface PostTrainContext<Item, Config> {
   readonly seed: number;
   readonly settings: PostTrainSettings;
   readonly weights: RewardWeights;
+  /** What evaluations before training are filed as: random weights, or a model that was trained before. */
+  readonly startsAs: "untrained" | "start";
   /** Gives a new run its weights; not called on a resume. */
   readonly initialise: () => Promise<void>;
   /** Looks ahead once a new run has its weights; changes nothing of them. */
@@ -56,16 +69,22 @@ export interface PostTrainContext<Item, Config> {
     | undefined;
 }
 
-export type StageName = "untrained" | "sft" | "grpo";
-const TRAINING: readonly ("sft" | "grpo")[] = ["sft", "grpo"];
+const TRAINING = ["sft", "rft", "dpo", "grpo"] as const;
+/** Stages that train, in their order. */
+export type TrainingStage = (typeof TRAINING)[number];
+/** What evaluations are filed as. */
+export type StageName = PostTrainContext<unknown, unknown>["startsAs"] | TrainingStage;
 
 export interface PostTrainSummary {
   /** Accuracy at the end of each stage. */
   readonly accuracy: Readonly<
     Partial<Record<StageName, { accuracy: number; ci95: readonly [number, number]; count: number }>>
   >;
-  /** GRPO less SFT on the same items, with its 95 % interval. */
-  readonly gain: Estimate | null;
+  /**
+   * The last stage (`of`) less SFT, or where there was none less the start (`over`), on the same items, with its 95 % interval;
+   * null: nothing was trained beyond SFT.
+   */
+  readonly gain: (Estimate & { readonly of: StageName; readonly over: StageName }) | null;
 }
 
 const percent = (value: number): string => `${(100 * value).toFixed(1)} %`;
@@ -113,7 +132,7 @@ export async function postTrain<Item, Config>(
   if (position === null) {
     await context.initialise();
     await context.rehearse?.();
-    await measure("untrained", 0, true);
+    await measure(context.startsAs, 0, true);
   }
 
   for (const stage of TRAINING) {
@@ -122,20 +141,29 @@ export async function postTrain<Item, Config>(
     if (steps === 0 || done >= steps) continue;
     const isResumed = position?.state.stage === stage;
     if (!isResumed) await beginStage(context, stage);
-    const stageContext = {
+    await trainStage(context, stage, {
       ...context,
-      items: context.items[stage],
+      items: stage === "sft" ? context.items.sft : context.items.grpo,
       done,
       state: isResumed ? position.state : {},
       directory: isResumed ? position.directory : undefined,
       checkpointEvery: settings.checkpointEvery,
       evaluateEvery: settings.evaluate.every,
       evaluate: (step: number) => measure(stage, step, step === steps),
-    };
-    if (stage === "sft") await sft(stageContext, settings.sft);
-    else await grpo(stageContext, settings.grpo, context.weights);
+    });
   }
   return summarise(run);
+}
+
+function trainStage<Item, Config>(
+  { settings, weights }: PostTrainContext<Item, Config>,
+  stage: TrainingStage,
+  context: StageContext<Item, Config>,
+): Promise<void> {
+  if (stage === "sft") return sft(context, settings.sft);
+  if (stage === "rft") return rejectionSampling(context, settings.rft, weights);
+  if (stage === "dpo") return dpo(context, settings.dpo, weights);
+  return grpo(context, settings.grpo, weights);
 }
 
 /** Loads the newest checkpoint that can be read and names those that cannot; null: the run has none. */
@@ -151,6 +179,7 @@ async function loadNewest<Item, Config>({
   for (const position of run.positions()) {
     try {
       await engine.load(position.directory);
+      if (position.state["inBuffer"] === true) readBuffer(position.directory);
     } catch (error) {
       if (!(error instanceof DataError)) throw error;
       damaged.push(position.name);
@@ -175,17 +204,17 @@ async function loadNewest<Item, Config>({
 
 /** Steps of a stage that the checkpoint has behind it. */
 function stepsDone(
-  stage: "sft" | "grpo",
+  stage: TrainingStage,
   state: { readonly stage: string; readonly step: number } | undefined,
 ): number {
   if (state === undefined) return 0;
   if (state.stage === stage) return state.step;
-  return TRAINING.indexOf(state.stage as "sft" | "grpo") > TRAINING.indexOf(stage) ? Infinity : 0;
+  return TRAINING.indexOf(state.stage as TrainingStage) > TRAINING.indexOf(stage) ? Infinity : 0;
 }
 
 async function beginStage<Item, Config>(
   { engine, settings }: PostTrainContext<Item, Config>,
-  stage: "sft" | "grpo",
+  stage: TrainingStage,
 ): Promise<void> {
   await engine.resetOptimiser();
   if (stage === "grpo" && needsReference(settings.grpo)) await engine.freezeReference();
@@ -193,7 +222,7 @@ async function beginStage<Item, Config>(
 
 const outcomeList = ({ outcomes }: TaskEvaluation): number[] => Array.from(outcomes, Number);
 
-/** The last evaluation of each stage, and the gain of GRPO over what came before it. */
+/** The last evaluation of each stage, and the gain of the last one over SFT or the start. */
 function summarise(run: RunDirectory): PostTrainSummary {
   const last = new Map<StageName, TaskEvaluation & { correct: number }>();
   for (const record of readEvaluations(run.path)) {
@@ -208,7 +237,9 @@ function summarise(run: RunDirectory): PostTrainSummary {
       { accuracy: correct, ci95, count },
     ]),
   );
-  const [before, after] = [last.get("sft") ?? last.get("untrained"), last.get("grpo")];
-  if (before === undefined || after === undefined) return { accuracy, gain: null };
-  return { accuracy, gain: pairedDifference(outcomeList(before), outcomeList(after)) };
+  const over = (["sft", "start", "untrained"] as const).find((stage) => last.has(stage));
+  const of = TRAINING.findLast((stage) => stage !== "sft" && last.has(stage));
+  if (over === undefined || of === undefined) return { accuracy, gain: null };
+  const gain = pairedDifference(outcomeList(last.get(over)!), outcomeList(last.get(of)!));
+  return { accuracy, gain: { ...gain, of, over } };
 }

@@ -44,7 +44,15 @@ async function plan(changes: Partial<Engine>, obtainable = 8e9): Promise<Rehears
     seed: 5,
     settings: postTrainSettings.parse({
       sft: { steps: 30, batch: 3 },
-      grpo: { steps: 4000, prompts: 2, group: 5, maxTokens: 90, iterations: 2, topK: 7 },
+      grpo: {
+        steps: 4000,
+        prompts: 2,
+        group: 5,
+        maxTokens: 90,
+        iterations: 2,
+        topK: 7,
+        loss: { kl: { type: "loss", weight: 0.04 } },
+      },
       evaluate: { count: 20, maxTokens: 70 },
     }),
     obtainable,
@@ -73,7 +81,14 @@ describe("planRehearsal", () => {
       promptTokens: longestPrompt,
       completionTokens: 90,
       sampling: { temperature: 1, topK: 7 },
-      training: { passes: 2, loss: { clip: { low: 0.2, high: 0.2 }, klBeta: 0.04 } },
+      training: {
+        passes: 2,
+        loss: {
+          surrogate: { type: "clip", low: 0.2, high: 0.2 },
+          kl: { type: "loss", weight: 0.04 },
+          temperature: 1,
+        },
+      },
     });
     expect(evaluation).toMatchObject({
       prompts: 20,
@@ -113,7 +128,7 @@ describe("planRehearsal", () => {
     );
     await rehearsal.measure();
     expect(told).toEqual([
-      "rehearsal: SFT step at most 0.13 s, 30 steps 0:04; GRPO step at most 2.1 s (sampling 1.2, training 0.90), 4000 steps 2:20:00",
+      "rehearsal: SFT step at most 0.13 s, 30 steps 0:04; GRPO generation batch of 2 steps at most 2.1 s (sampling 1.2, training 0.90), 4000 steps 1:10:00",
       expect.stringMatching(
         /^rehearsal: memory at most 9\.\d GB of 24\.0 GB; all with every sample at its longest$/,
       ),
@@ -121,7 +136,7 @@ describe("planRehearsal", () => {
     const record = JSON.parse(readFileSync(result(), "utf8"));
     expect(record.stages).toMatchObject([
       { stage: "sft", steps: 30, trainMs: 130, totalMs: 3900 },
-      { stage: "grpo", steps: 4000, sampleMs: 1200, completionTokens: 90, totalMs: 8_400_000 },
+      { stage: "grpo", steps: 4000, sampleMs: 1200, completionTokens: 90, totalMs: 4_200_000 },
     ]);
     expect(record.memory).toMatchObject({ obtainableBytes: 24e9 });
     expect(record.memory.computedBytes).toBeGreaterThan(9e9);

@@ -38,7 +38,10 @@ export interface RehearsalContext<Item, Config> {
 
 interface StageLoad {
   readonly label: "SFT" | "GRPO" | "evaluation";
+  /** Optimiser steps. */
   readonly steps: number;
+  /** Those of them that one load feeds. */
+  readonly perBatch: number;
   readonly load: Workload;
 }
 
@@ -93,11 +96,15 @@ async function stageLoads<Item, Config>({
   const { tokenizer, task, config } = environment;
   const promptOf = (item: Item): number => tokenizer.encodePrompt(task.prompt(item, config)).length;
   const loads: StageLoad[] = [];
-  const add = (label: StageLoad["label"], steps: number, load: Workload): void => {
+  const add = (
+    label: StageLoad["label"],
+    [steps, perBatch]: readonly [number, number],
+    load: Workload,
+  ): void => {
     // A prompt that leaves no room for its completion is an error of its step, not of the rehearsal.
     const room = Math.max(1, engine.contextLength - load.completionTokens);
     const promptTokens = Math.min(Math.max(1, load.promptTokens), room);
-    loads.push({ label, steps, load: { ...load, promptTokens } });
+    loads.push({ label, steps, perBatch, load: { ...load, promptTokens } });
   };
   if (sft.steps > 0) {
     const examples = await knownItems(items.sft, (item, index) =>
@@ -110,13 +117,13 @@ async function stageLoads<Item, Config>({
     const optimiser = stepOptions(sft.optimiser, 1, sft.steps);
     const training = { loss: supervisedLoss, passes: 1, optimiser };
     const extents = { prompts: sft.batch, group: 1, promptTokens, completionTokens };
-    add("SFT", sft.steps, { ...extents, sampling: null, training });
+    add("SFT", [sft.steps, 1], { ...extents, sampling: null, training });
   }
   if (grpo.steps > 0) {
     const { prompts, group, temperature, topK, topP, iterations } = grpo;
     const promptTokens = Math.max(1, ...(await knownItems(items.grpo, promptOf)));
     const optimiser = stepOptions(grpo.optimiser, 1, grpo.steps);
-    add("GRPO", Math.ceil(grpo.steps / stepsPerGeneration(grpo)), {
+    add("GRPO", [grpo.steps, stepsPerGeneration(grpo)], {
       prompts,
       group,
       promptTokens,
@@ -129,7 +136,7 @@ async function stageLoads<Item, Config>({
   const { maxTokens, temperature } = evaluate;
   const extents = { prompts: items.test.length, group: 1, promptTokens };
   const sampling = { temperature };
-  add("evaluation", 0, { ...extents, completionTokens: maxTokens, sampling, training: null });
+  add("evaluation", [0, 1], { ...extents, completionTokens: maxTokens, sampling, training: null });
   return loads;
 }
 
@@ -178,13 +185,14 @@ async function measure<Item, Config>(
     );
   run.writeResult("rehearsal", (timestamp) => ({
     timestamp,
-    stages: times.map(({ label, steps, load, time }) => ({
+    stages: times.map(({ label, steps, perBatch, load, time }) => ({
       stage: label.toLowerCase(),
       steps,
+      stepsPerBatch: perBatch,
       promptTokens: load.promptTokens,
       completionTokens: load.completionTokens,
       ...time,
-      totalMs: steps * stepMs(time),
+      totalMs: totalMs({ steps, perBatch, time }),
     })),
     memory: {
       obtainableBytes: plan.obtainable,
@@ -197,13 +205,23 @@ async function measure<Item, Config>(
 
 const stepMs = ({ sampleMs, trainMs }: StepTime): number => sampleMs + trainMs;
 
-function describeTime({ label, steps, time }: StageLoad & { readonly time: StepTime }): string {
+type StageTime = Pick<StageLoad, "steps" | "perBatch"> & { readonly time: StepTime };
+const totalMs = ({ steps, perBatch, time }: StageTime): number =>
+  Math.ceil(steps / perBatch) * stepMs(time);
+
+function describeTime({
+  label,
+  steps,
+  perBatch,
+  time,
+}: StageLoad & { readonly time: StepTime }): string {
   const seconds = (ms: number): string => (ms / 1000).toPrecision(2);
   const parts =
     time.sampleMs > 0
       ? ` (sampling ${seconds(time.sampleMs)}, training ${seconds(time.trainMs)})`
       : "";
-  return `${label} step at most ${seconds(stepMs(time))} s${parts}, ${steps} steps ${showDuration(steps * stepMs(time))}`;
+  const what = perBatch === 1 ? "step" : `generation batch of ${perBatch} steps`;
+  return `${label} ${what} at most ${seconds(stepMs(time))} s${parts}, ${steps} steps ${showDuration(totalMs({ steps, perBatch, time }))}`;
 }
 
 /** 1:05 for minutes and seconds, 2:01:05 with hours. */

@@ -1,6 +1,7 @@
 // How rewards and advantages move when the samples of a run are weighed anew.
 
 import { mean, standardDeviation } from "../core/statistics.ts";
+import { FailureCounts, type FailureTable } from "../run/failure-counts.ts";
 import { classOf } from "../run/sample-query.ts";
 import {
   type Disagreement,
@@ -26,7 +27,7 @@ export interface RescoreSummary {
   readonly reward: Moved<number>;
   /** Population deviation over all samples. */
   readonly rewardDeviation: Moved<number>;
-  /** Samples without a reward: all scores abstain, or the scorer failed. */
+  /** Samples without a reward: all scores abstain, one with a weight failed, or the run left it out. */
   readonly withoutReward: Moved<number>;
   /** Share of groups. */
   readonly withoutSpread: Moved<number>;
@@ -42,6 +43,8 @@ export interface RescoreSummary {
   readonly classes: readonly MovedMeans[];
   /** Samples whose advantage moves most, most first. */
   readonly movers: readonly RescoredSample[];
+  /** Samples by score and kind of failure, in the new scoring. */
+  readonly failures: FailureTable;
   /** Scores that came out otherwise than stored: how many samples, by score, and the first examples. */
   readonly disagreeing: Readonly<Record<string, number>>;
   readonly examples: readonly Disagreement[];
@@ -93,6 +96,7 @@ const move = ({ advantage }: RescoredSample): number =>
 export class RescoreSums {
   readonly #all = new Column();
   readonly #classes = new Map<string, Column>();
+  readonly #failures = new FailureCounts();
   readonly #disagreeing = new Map<string, number>();
   readonly #examples: Disagreement[] = [];
   readonly #most: number;
@@ -115,6 +119,7 @@ export class RescoreSums {
       const column = this.#classes.get(name) ?? new Column();
       this.#classes.set(name, column);
       column.add(sample);
+      this.#failures.add(sample.scored.failures);
       for (const one of disagreements(sample.record, sample.scored)) {
         this.#disagreeing.set(one.score, (this.#disagreeing.get(one.score) ?? 0) + 1);
         if (this.#examples.length < this.#most) this.#examples.push(one);
@@ -152,6 +157,7 @@ export class RescoreSums {
         .map(([name, column]) => column.means(name))
         .sort((a, b) => b.count - a.count),
       movers: this.#movers,
+      failures: this.#failures.table,
       disagreeing: Object.fromEntries(this.#disagreeing),
       examples: this.#examples,
     };

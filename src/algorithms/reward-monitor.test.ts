@@ -1,5 +1,4 @@
 import { describe, expect, it } from "vitest";
-import type { AccumulateResult } from "../core/engine.ts";
 import { DataError } from "../core/errors.ts";
 import { RewardMonitor, rewardSettings } from "./reward-monitor.ts";
 import { explainStep } from "./step-hints.ts";
@@ -34,26 +33,33 @@ describe("a checkpoint's state", () => {
 });
 
 describe("a loss of 0", () => {
-  const pass = (loss: number): AccumulateResult => ({ loss, logProbs: [], entropy: [] });
-  const spread = (...list: readonly boolean[]) =>
-    list.map((withoutSpread) => ({ advantages: [0], withoutSpread }));
+  const reported = (loss: number, flat = 0, groups = 3) => ({
+    metrics: { loss, "groups/withoutSpread": flat / groups },
+    groups,
+  });
   const expected = /^loss 0 is expected at the first optimiser step of a rollout/;
 
   it("is explained once in a run, resumed or not", () => {
     const { monitor, lines } = monitorWith();
-    explainStep(monitor, { groups: spread(false), passes: [pass(0.4)] }, 1);
+    explainStep(monitor, reported(0.4), 1);
     expect(lines).toEqual([]);
-    explainStep(monitor, { groups: spread(false), passes: [pass(-3e-9)] }, 1);
-    explainStep(monitor, { groups: spread(false), passes: [pass(0)] }, 1);
+    explainStep(monitor, reported(-3e-9), 1);
+    explainStep(monitor, reported(0), 1);
     expect(lines).toEqual([expect.stringMatching(expected)]);
     const resumed = monitorWith(JSON.parse(JSON.stringify(monitor)));
-    explainStep(resumed.monitor, { groups: spread(false), passes: [pass(0)] }, 1);
+    explainStep(resumed.monitor, reported(0), 1);
     expect(resumed.lines).toEqual([]);
+  });
+
+  it("is not explained at later steps of a generation batch", () => {
+    const { monitor, lines } = monitorWith();
+    explainStep(monitor, { metrics: { loss: 0 }, groups: 3 }, 1);
+    expect(lines).toEqual([]);
   });
 
   it("is not called expected where the gradient is 0 too", () => {
     const { monitor, lines } = monitorWith();
-    explainStep(monitor, { groups: spread(true, true, false), passes: [pass(0)] }, 0);
+    explainStep(monitor, reported(0, 2), 0);
     expect(lines).toEqual([expect.stringMatching(/^2 of 3 groups without spread/)]);
   });
 });

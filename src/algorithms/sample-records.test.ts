@@ -1,34 +1,44 @@
 import { describe, expect, it } from "vitest";
-import { goldenSequences } from "../../tests/golden-vector.ts";
+import { goldenBatch } from "../../tests/golden-vector.ts";
 import { sumEnvironment, type Sum } from "../../tests/scripted-engine.ts";
+import type { Example } from "../core/engine.ts";
 import { jsonLine } from "../run/append-log.ts";
 import { parseSampleRecord } from "../run/sample-record.ts";
-import { grpoSettings, type MeasuredStep } from "./grpo.ts";
+import type { MeasuredGeneration } from "./grpo-metrics.ts";
+import { grpoSettings } from "./grpo-settings.ts";
 import { rewardPartsOf, sampleRecords } from "./sample-records.ts";
 
-const floats = (key: "logProbs" | "old" | "reference") =>
-  goldenSequences.map((one) => Float32Array.from(one[key]));
+const floats = (key: "logprobs" | "old" | "reference") =>
+  goldenBatch[key].map((row) => Float32Array.from(row));
 const item: Sum = { a: 7, b: 5 };
 
 /** One prompt with four completions: right, wrong, nothing, and one whose scorer failed. */
-function measured(changes: Partial<MeasuredStep> = {}): MeasuredStep {
+function measured(changes: Partial<MeasuredGeneration> = {}): MeasuredGeneration {
   const texts = ["12", "13", "", "12"];
+  const broke = { kind: "error", error: new Error("broke") } as const;
   const completions = texts.map((text, index) => ({
-    tokens: new Int32Array(goldenSequences[index]!.old.length).fill(index),
+    tokens: new Int32Array(goldenBatch.old[index]!.length).fill(index),
     logProbs: floats("old")[index]!,
     stopReason: index === 1 ? ("length" as const) : ("stop" as const),
     text,
-    scored:
-      index === 3
-        ? { error: new Error("broke") }
-        : { scores: { correct: Number(text === "12"), short: text === "" ? null : 1 } },
+    scores: index === 3 ? {} : { correct: Number(text === "12"), short: text === "" ? null : 1 },
+    failures: index === 3 ? { correct: broke, short: broke } : {},
+  }));
+  const examples = completions.map(({ tokens }, index): Example => ({
+    tokens: Int32Array.from([1, 2, ...tokens]),
+    promptLength: 2,
+    ...(index === 3 && { mask: new Float32Array(tokens.length) }),
   }));
   return {
     rollouts: [{ item, messages: [], promptTokens: Int32Array.of(1, 2), completions }],
+    dropped: [[false, false, false, true]],
     rewards: [[2.5, 0.5, 0, null]],
+    penalties: [{}, {}, {}, {}],
     groups: [{ advantages: [1, -0.25, -0.75, 0], withoutSpread: false }],
+    examples,
     reference: floats("reference"),
-    passes: [{ loss: 0, logProbs: floats("logProbs"), entropy: floats("logProbs") }],
+    trainer: floats("logprobs"),
+    refilled: 0,
     weights: { correct: 2, short: 0.5 },
     settings: grpoSettings.parse({ steps: 1, maxTokens: 4 }),
     ...changes,
@@ -66,18 +76,17 @@ describe("sampleRecords", () => {
       null,
       "wrong sum",
       "nothing",
-      undefined,
+      null,
     ]);
   });
 
   it("have log-probabilities to a millionth of a nat, however unlikely the token", () => {
     const steep = [-12.3456789, -1.5e-7, -Infinity].map((value) => Float32Array.of(value));
-    const logProbs = goldenSequences.map((one, at) =>
-      new Float32Array(one.old.length).fill(steep[at % 3]![0]!),
+    const trainer = goldenBatch.old.map((row, at) =>
+      new Float32Array(row.length).fill(steep[at % 3]![0]!),
     );
-    const passes = [{ loss: 0, logProbs, entropy: logProbs }];
-    const found = sampleRecords(1, measured({ passes }), sumEnvironment);
-    expect(found.map(({ trainerLogProbs }) => Math.abs(trainerLogProbs[0]!))).toEqual([
+    const found = sampleRecords(1, measured({ trainer }), sumEnvironment);
+    expect(found.map(({ trainerLogProbs }) => Math.abs(trainerLogProbs![0]!))).toEqual([
       12.345679,
       0,
       Infinity,
@@ -87,9 +96,19 @@ describe("sampleRecords", () => {
 
   it("keep an abstention apart from a zero, and a failure apart from both", () => {
     expect(records[2]!.rewardParts).toEqual({ correct: 0, short: null });
-    expect(records[3]).toMatchObject({ error: "broke", reward: null });
-    expect(records[3]).not.toHaveProperty("scores");
-    expect(records[3]).not.toHaveProperty("rewardParts");
+    const broke = { kind: "error", message: "broke" };
+    expect(records[3]).toMatchObject({
+      failures: { correct: broke, short: broke },
+      dropped: true,
+      scores: {},
+      rewardParts: { correct: null, short: null },
+      reward: null,
+      lossMask: [[0, 1]],
+    });
+    for (const record of records.slice(0, 3)) {
+      expect(record).not.toHaveProperty("failures");
+      expect(record).not.toHaveProperty("dropped");
+    }
     expect(rewardPartsOf({ correct: 0 }, { correct: 2, absent: 1 })).toEqual({
       correct: 0,
       absent: null,
@@ -99,9 +118,9 @@ describe("sampleRecords", () => {
   it("can be read again, and their parts sum to the reward", () => {
     for (const record of records) {
       expect(parseSampleRecord(JSON.parse(jsonLine(record)), "x")).toEqual(record);
-      if (record.rewardParts === undefined) continue;
-      const sum = Object.values(record.rewardParts).reduce<number>((a, part) => a + (part ?? 0), 0);
-      expect(sum).toBe(record.reward);
+      const parts = Object.values(record.rewardParts!).filter((part) => part !== null);
+      const sum = parts.reduce((total, part) => total + part, 0);
+      expect(parts.length === 0 ? null : sum).toBe(record.reward);
     }
   });
 
@@ -115,5 +134,28 @@ describe("sampleRecords", () => {
       expect(record).not.toHaveProperty("errorClass");
       expect(record).not.toHaveProperty("referenceLogProbs");
     }
+  });
+
+  it("say what was taken off the reward, and what took no part in the training", () => {
+    const [first, ...others] = measured().examples;
+    const found = sampleRecords(
+      1,
+      measured({
+        penalties: [{}, { kl: 0.25, overlong: 0.5 }, { kl: 0 }, {}],
+        examples: [null, ...others],
+        trainer: [undefined, ...floats("logprobs").slice(1)],
+      }),
+      sumEnvironment,
+    );
+    expect(found.map(({ penalties }) => penalties)).toEqual([
+      undefined,
+      { kl: 0.25, overlong: 0.5 },
+      { kl: 0 },
+      undefined,
+    ]);
+    expect(first!.mask).toBeUndefined();
+    expect(found[0]).toMatchObject({ lossMask: [[0, 3]], reward: 2.5 });
+    expect(found[0]).not.toHaveProperty("trainerLogProbs");
+    expect(found[1]).toHaveProperty("trainerLogProbs");
   });
 });

@@ -1,9 +1,13 @@
 // What a GRPO step leaves behind of every completion, as samples/grpo.jsonl holds it.
 
 import type { Scores } from "../core/task.ts";
-import type { FailureKind } from "../rollout/score-outputs.ts";
 import type { Environment, ScoredCompletion } from "../rollout/single-turn.ts";
-import { runLengths, type SampleRecord, type TokenOrigin } from "../run/sample-record.ts";
+import {
+  runLengths,
+  type SampleRecord,
+  type StoredFailure,
+  type TokenOrigin,
+} from "../run/sample-record.ts";
 import type { RewardWeights } from "./generation.ts";
 import type { MeasuredGeneration } from "./grpo-metrics.ts";
 
@@ -46,9 +50,9 @@ function errorClassOf<Item, Config>(
 }
 
 /** Failures as a file holds them: kind and message, by score name. */
-const failureTexts = (
+export const failureTexts = (
   failures: ScoredCompletion["failures"],
-): Record<string, { kind: FailureKind; message: string }> =>
+): Record<string, StoredFailure> =>
   Object.fromEntries(
     Object.entries(failures).map(([name, { kind, error }]) => [
       name,
@@ -101,7 +105,7 @@ export function sampleRecords<Item, Config>(
         ...(Object.keys(failures).length > 0 && { failures: failureTexts(failures) }),
         rewardParts: rewardPartsOf(scores, weights),
         ...(Object.keys(penalties[index]!).length > 0 && {
-          penalties: { ...penalties[index] } as Record<string, number>,
+          penalties: { ...penalties[index] },
         }),
         ...(dropped[prompt]![sample]! && { dropped: true }),
         reward: rewards[prompt]![sample]!,

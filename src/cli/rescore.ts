@@ -3,27 +3,29 @@
 import { closeSync, existsSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
 import type { Command } from "commander";
 import {
-  rescoreGroup,
+  rescoreBatch,
   type RescoredGroup,
   type RescoredSample,
+  type RewardRule,
   scoreAgain,
+  type ScoreOrFailure,
   storedScores,
   unexplained,
 } from "../algorithms/rescore.ts";
 import { RescoreSums, type RescoreSummary } from "../algorithms/rescore-sums.ts";
 import { ConfigError } from "../core/errors.ts";
+import { taskScores } from "../core/task.ts";
 import { resolveConfig } from "../algorithms/resolve-config.ts";
 import { jsonLine } from "../run/append-log.ts";
 import { RunDirectory } from "../run/run-directory.ts";
-import { readSampleGroups } from "../run/sample-groups.ts";
-import type { SampleRecord } from "../run/sample-record.ts";
+import { readSampleBatches, type SampleGroup } from "../run/sample-groups.ts";
 import { findSystem } from "../systems/registry.ts";
 import type { Scoring, System } from "../systems/system.ts";
 import { collect, type CommandContext, type CommandResult } from "./command.ts";
 import { printResult, subcommand, wholeNumber } from "./command.ts";
 import { refuseCustomRun } from "./custom-run.ts";
 import { formatNumber, formatTable } from "./output.ts";
-import { sampleName, signed } from "./sample-view.ts";
+import { failuresText, sampleName, signed } from "./sample-view.ts";
 import { findSampleStage } from "./samples.ts";
 
 interface RescoreOptions {
@@ -55,20 +57,32 @@ function findScoring(
     throw new ConfigError({ where: "--set", expected, got: JSON.stringify(stranger), hint: why });
   }
   const settings = record.config as Readonly<Record<string, unknown>>;
-  return {
-    system,
-    before: system.scoring(resolveConfig(system.settings, settings, [])),
-    after: system.scoring(resolveConfig(system.settings, settings, changes)),
-  };
+  const before = system.scoring(resolveConfig(system.settings, settings, []));
+  refuseGreedyBaseline(before, path, hint);
+  const after = system.scoring(resolveConfig(system.settings, settings, changes));
+  return { system, before, after };
 }
+
+/** ReMax compares with the greedy completion of the prompt, whose reward under other weights nobody knows. */
+function refuseGreedyBaseline({ grpo }: Scoring, path: string, hint: string): void {
+  const { advantages } = grpo;
+  if (advantages.type !== "reward" || advantages.baseline !== "greedy") return;
+  const expected = "a run whose advantages follow from its stored samples";
+  const got = "grpo.advantages.baseline=greedy: greedy completions are not stored";
+  throw new ConfigError({ where: path, expected, got, hint });
+}
+
+const ruleOf = ({ weights, grpo }: Scoring): RewardRule => ({ weights, ...grpo });
 
 const outLine = ({ record, scored, reward, advantage }: RescoredSample): object => {
   const { step, prompt, sample } = record;
-  return { step, prompt, sample, ...scored, reward, advantage };
+  const { scores, failures } = scored;
+  const failed = Object.keys(failures).length > 0 && { failures };
+  return { step, prompt, sample, scores, ...failed, reward, advantage };
 };
 
 /** Writes the samples to a new file, which has its name once it is whole. */
-function writeSamples(path: string, groups: Iterable<RescoredGroup>): void {
+async function writeSamples(path: string, groups: AsyncIterable<RescoredGroup>): Promise<void> {
   if (existsSync(path)) {
     const expected = "a path that does not exist yet";
     throw new ConfigError({ where: path, expected, got: "one that does" });
@@ -82,7 +96,7 @@ function writeSamples(path: string, groups: Iterable<RescoredGroup>): void {
     throw new ConfigError({ where: path, expected: "a path that can be written", got, cause });
   }
   try {
-    for (const { samples } of groups) {
+    for await (const { samples } of groups) {
       writeSync(file, samples.map((sample) => jsonLine(outLine(sample))).join(""));
     }
     closeSync(file);
@@ -95,8 +109,11 @@ function writeSamples(path: string, groups: Iterable<RescoredGroup>): void {
 
 const percent = (value: number): string => `${(100 * value).toFixed(1)} %`;
 const number = (value: number): string => value.toLocaleString("en");
-const shown = (value: number | null | undefined): string =>
-  value === undefined ? "failed" : value === null ? "none" : formatNumber(value);
+function shown(value: ScoreOrFailure): string {
+  if (value === undefined) return "absent";
+  if (value === null) return "none";
+  return typeof value === "number" ? formatNumber(value) : value.kind;
+}
 
 function weightsText(before: Scoring["weights"], after: Scoring["weights"]): string {
   const rows = [...new Set([...Object.keys(before), ...Object.keys(after)])].map((name) => [
@@ -106,6 +123,11 @@ function weightsText(before: Scoring["weights"], after: Scoring["weights"]): str
     (before[name] ?? 0) === (after[name] ?? 0) ? "" : "changed",
   ]);
   return formatTable([["  WEIGHT", "BEFORE", "AFTER"], ...rows]);
+}
+
+function failedText({ failures }: RescoreSummary): string[] {
+  const text = failuresText(failures);
+  return text === "" ? [] : [`Failed scores, no number before or after: ${text}`];
 }
 
 function agreementText(
@@ -173,9 +195,9 @@ function moversText({ movers }: RescoreSummary): string {
   return `Samples that move most\n\n${formatTable([["  SAMPLE", "CLASS", "REWARD", "ADVANTAGE"], ...rows])}`;
 }
 
-function unexplainedText({ rewards, advantages }: ReturnType<typeof unexplained>): string[] {
+function unexplainedText({ rewards, advantages }: Unexplained): string[] {
   if (rewards + advantages === 0) return [];
-  const line = `With the weights of the run, ${number(rewards)} rewards and ${number(advantages)} advantages are not as stored:`;
+  const line = `By the rule of the run, ${number(rewards)} rewards and ${number(advantages)} advantages are not as stored:`;
   return [
     `${line}\nits scores, weights or advantage rule were others, so part of what moves below comes from that.`,
   ];
@@ -189,29 +211,57 @@ function summaryJson({ movers, examples, ...numbers }: RescoreSummary): object {
   };
 }
 
-function rescore(context: CommandContext, path: string, options: RescoreOptions): CommandResult {
+/** Counts of `unexplained`, summed over batches. */
+type Unexplained = ReturnType<typeof unexplained>;
+
+/** The groups of a run under the changed rule, batch by batch; sums and unexplained are counted on the way. */
+async function* rescoredGroups(
+  path: string,
+  stage: string,
+  score: (batch: readonly SampleGroup[]) => ReturnType<typeof scoreAgain>,
+  { before, after }: { readonly before: Scoring; readonly after: Scoring },
+  count: (group: RescoredGroup) => void,
+  odd: Unexplained,
+): AsyncGenerator<RescoredGroup, void> {
+  const rules = { before: ruleOf(before), after: ruleOf(after) };
+  for (const batch of readSampleBatches(path, stage)) {
+    const scored = await score(batch);
+    const { rewards, advantages } = unexplained(batch, scored, rules.before);
+    odd.rewards += rewards;
+    odd.advantages += advantages;
+    for (const group of rescoreBatch(batch, scored, rules)) {
+      count(group);
+      yield group;
+    }
+  }
+}
+
+async function rescore(
+  context: CommandContext,
+  path: string,
+  options: RescoreOptions,
+): Promise<CommandResult> {
   const changes = options.set ?? [];
   const { system, before, after } = findScoring(context, path, changes);
+  const { task } = system;
   const stage = findSampleStage(path, undefined);
   const isStored = options.stored === true;
-  const score = isStored
-    ? storedScores
-    : (record: SampleRecord) => scoreAgain(system.task, after.taskConfig, record);
+  const names = Object.keys(taskScores(task));
   const sums = new RescoreSums(options.count);
   const odd = { rewards: 0, advantages: 0 };
-  const rescored = function* (): Generator<RescoredGroup> {
-    for (const group of readSampleGroups(path, stage)) {
-      const scored = group.samples.map((record) => score(record));
-      const one = rescoreGroup(group, scored, after.weights);
-      sums.add(one);
-      const { rewards, advantages } = unexplained(group, scored, before.weights);
-      odd.rewards += rewards;
-      odd.advantages += advantages;
-      yield one;
-    }
-  };
-  if (options.out === undefined) for (const _ of rescored());
-  else writeSamples(options.out, rescored());
+  const groups = rescoredGroups(
+    path,
+    stage,
+    async (batch) =>
+      isStored
+        ? batch.map(({ samples }) => samples.map((record) => storedScores(record, names)))
+        : scoreAgain(task, after.taskConfig, batch, after.settings),
+    { before, after },
+    (group) => sums.add(group),
+    odd,
+  );
+  if (options.out === undefined) for await (const _ of groups);
+  else await writeSamples(options.out, groups);
   const { summary } = sums;
   return {
     json: {
@@ -227,6 +277,7 @@ function rescore(context: CommandContext, path: string, options: RescoreOptions)
       `${path}, ${stage}: ${number(summary.samples)} samples in ${number(summary.groups)} groups`,
       weightsText(before.weights, after.weights),
       agreementText(summary, isStored),
+      ...failedText(summary),
       ...unexplainedText(odd),
       movesText(summary),
       classesText(summary),
@@ -243,7 +294,7 @@ export function registerRescore(program: Command, context: CommandContext): void
     .option("--stored", "take the stored scores instead of scoring the outputs again")
     .option("--count <number>", "samples to name among those that move most", wholeNumber(0), 8)
     .option("--out <file>", "write every sample's new scores, rewards, advantages to a new .jsonl")
-    .action((path: string, options: RescoreOptions) =>
-      printResult(context, options, rescore(context, path, options)),
+    .action(async (path: string, options: RescoreOptions) =>
+      printResult(context, options, await rescore(context, path, options)),
     );
 }

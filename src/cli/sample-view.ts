@@ -1,6 +1,7 @@
 // One stored sample as a person reads it.
 
 import { formatNumber, indentText } from "./output.ts";
+import type { FailureTable } from "../run/failure-counts.ts";
 import { expandRuns, type SampleRecord } from "../run/sample-record.ts";
 import { classOf, mismatchOf, type SampleInGroup, surpriseOf } from "../run/sample-query.ts";
 
@@ -15,15 +16,54 @@ export const signed = (value: number): string => {
   return value > 0 ? `+${formatNumber(value)}` : formatNumber(value);
 };
 
+/** `judge 3 (2 timeout, 1 error), slow 1 (1 timeout)`; empty: nothing failed. */
+export function failuresText(failures: FailureTable): string {
+  return Object.entries(failures)
+    .map(([score, kinds]) => {
+      const counts = Object.entries(kinds);
+      const sum = counts.reduce((total, [, count]) => total + count, 0);
+      return `${score} ${sum} (${counts.map(([kind, count]) => `${count} ${kind}`).join(", ")})`;
+    })
+    .join(", ");
+}
+
 const rewardText = (reward: number | null): string =>
   reward === null ? "none" : formatNumber(reward);
 
-function rewardLine({ reward, rewardParts, error }: SampleRecord): string {
+/** Names with their numbers; a score that abstained or failed says so. */
+function numbersText(
+  numbers: Readonly<Record<string, number | null>>,
+  failures: SampleRecord["failures"],
+  separator: string,
+): string {
+  const failed = Object.keys(failures ?? {}).filter((name) => !(name in numbers));
+  const texts = Object.entries(numbers).map(([name, value]) => {
+    const isFailed = failures?.[name] !== undefined;
+    return `${name} ${isFailed ? "failed" : value === null ? "abstains" : formatNumber(value)}`;
+  });
+  return [...texts, ...failed.map((name) => `${name} failed`)].join(separator);
+}
+
+function rewardLine({ reward, rewardParts, failures, error, dropped }: SampleRecord): string {
   if (error !== undefined) return `none: the scorer failed with ${JSON.stringify(error)}`;
-  const parts = Object.entries(rewardParts ?? {}).map(
-    ([name, part]) => `${name} ${part === null ? "abstains" : formatNumber(part)}`,
+  const weighted = Object.keys(rewardParts ?? {});
+  const failed = Object.entries(failures ?? {}).filter(([name]) => weighted.includes(name));
+  const parts = numbersText(rewardParts ?? {}, Object.fromEntries(failed), " + ");
+  if (dropped === true) {
+    const why = failed.length > 0 ? parts : `another sample of its group failed; ${parts}`;
+    return `none: left out of the training (${why})`;
+  }
+  return parts === "" ? rewardText(reward) : `${rewardText(reward)} = ${parts}`;
+}
+
+/** Lines of the failures and of what was taken off the reward; none when there is nothing. */
+function oddLines({ failures = {}, penalties }: SampleRecord): string[] {
+  const failed = Object.entries(failures).map(
+    ([name, { kind, message }]) => `  failure      ${name}, ${kind}: ${message}`,
   );
-  return parts.length === 0 ? rewardText(reward) : `${rewardText(reward)} = ${parts.join(" + ")}`;
+  if (penalties === undefined) return failed;
+  const parts = numbersText(penalties, {}, ", ");
+  return [...failed, `  penalties    ${parts}, taken off the reward before it was compared`];
 }
 
 function groupLine({ record, groupRewards }: SampleInGroup): string {
@@ -37,12 +77,15 @@ function groupLine({ record, groupRewards }: SampleInGroup): string {
 /** Text of token ids; without a tokenizer their numbers. */
 export type TokenText = (token: number) => string;
 
-function probabilityLine(record: SampleRecord, tokenText: TokenText): string {
+function probabilityLine(
+  record: SampleRecord,
+  { tokenText, isComparable }: Pick<SampleViewOptions, "tokenText" | "isComparable">,
+): string {
   const surprise = surpriseOf(record);
   if (surprise === null) return "no tokens";
   const { mean, max, time } = surprise;
   const rarest = JSON.stringify(tokenText(record.tokens[time]!));
-  const mismatch = mismatchOf(record);
+  const mismatch = isComparable ? mismatchOf(record) : null;
   return [
     `${formatNumber(mean)} nats a token, at most ${formatNumber(max)} (token ${time}, ${rarest})`,
     ...(mismatch === null
@@ -91,12 +134,14 @@ export interface SampleViewOptions {
   readonly tokens: boolean;
   readonly isColoured: boolean;
   readonly tokenText: TokenText;
+  /** Log-probabilities of sampler and trainer are of one temperature. */
+  readonly isComparable: boolean;
 }
 
 /** Everything about a sample that a person asks first. */
 export function sampleView(sample: SampleInGroup, options: SampleViewOptions): string {
   const { record } = sample;
-  const { level, stopReason, text, messages, scores, images, tokens } = record;
+  const { level, stopReason, text, messages, scores, failures, images, tokens } = record;
   const head = [
     sampleName(record),
     ...(level === undefined ? [] : [level]),
@@ -106,9 +151,7 @@ export function sampleView(sample: SampleInGroup, options: SampleViewOptions): s
     stopReason === "length" ? "cut at the token limit" : "ended by itself",
   ];
   const shown = options.tokens ? tokensText(record, options.tokenText, options.isColoured) : text;
-  const scoreText = Object.entries(scores ?? {})
-    .map(([name, score]) => `${name} ${score === null ? "abstains" : formatNumber(score)}`)
-    .join(", ");
+  const scoreText = numbersText(scores ?? {}, failures, ", ");
   return [
     head.join("  "),
     ...messages.map(({ role, content }) => `  ${role}\n${indentText(content, "    ")}`),
@@ -116,8 +159,9 @@ export function sampleView(sample: SampleInGroup, options: SampleViewOptions): s
     `  completion, ${tokens.length} tokens\n${indentText(shown, "    ")}`,
     ...(scoreText === "" ? [] : [`  scores       ${scoreText}`]),
     `  reward       ${rewardLine(record)}`,
+    ...oddLines(record),
     `  group        ${groupLine(sample)}`,
-    `  surprise     ${probabilityLine(record, options.tokenText)}`,
+    `  surprise     ${probabilityLine(record, options)}`,
   ].join("\n");
 }
 

@@ -3,9 +3,11 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
+import type { GrpoSettings } from "../algorithms/grpo-settings.ts";
 import { ConfigError, unknownName } from "../core/errors.ts";
 import { createParquet } from "../data/write-parquet.ts";
 import { RunDirectory } from "../run/run-directory.ts";
+import type { RunRecord } from "../run/run-record.ts";
 import { readSampleGroups, sampleStages } from "../run/sample-groups.ts";
 import {
   classOf,
@@ -23,6 +25,7 @@ import { collect, subcommand, wholeNumber } from "./command.ts";
 import { formatNumber, formatTable } from "./output.ts";
 import { sampleColumns } from "./sample-columns.ts";
 import {
+  failuresText,
   sampleRow,
   sampleView,
   type SampleViewOptions,
@@ -135,7 +138,7 @@ async function tokenTexts(directory: string): Promise<TokenText> {
 const columnOf = (value: number): string => (Number.isNaN(value) ? "-" : formatNumber(value));
 
 function summaryText(path: string, stage: string, answer: SampleAnswer): string {
-  const { total, count, groups, steps, classes } = answer;
+  const { total, count, groups, steps, classes, dropped, failures } = answer;
   const number = (value: number): string => value.toLocaleString("en");
   const of = count === total ? "" : ` of ${number(total)}`;
   const when = steps === null ? "" : `, steps ${steps[0]} to ${steps[1]}`;
@@ -149,7 +152,14 @@ function summaryText(path: string, stage: string, answer: SampleAnswer): string 
     columnOf(one.tokens),
   ]);
   const header = ["  CLASS", "SAMPLES", "SHARE", "MEAN REWARD", "MEAN ADVANTAGE", "MEAN TOKENS"];
-  return rows.length === 0 ? line : `${line}\n\n${formatTable([header, ...rows])}`;
+  if (rows.length === 0) return line;
+  const failed = failuresText(failures);
+  return [
+    line,
+    formatTable([header, ...rows]),
+    ...(failed === "" ? [] : [`Failed scores: ${failed}`]),
+    ...(dropped === 0 ? [] : [`${number(dropped)} samples were left out of the training.`]),
+  ].join("\n\n");
 }
 
 function listText(list: readonly SampleInGroup[]): string {
@@ -178,23 +188,35 @@ function answerText(
   return [summaryText(path, stage, answer), ...sections].join("\n\n");
 }
 
-const sampleJson = ({ record, groupRewards }: SampleInGroup): object => ({
+const sampleJson = ({ record, groupRewards }: SampleInGroup, isComparable: boolean): object => ({
   ...record,
   class: classOf(record),
   surprise: surpriseOf(record)?.mean ?? null,
-  mismatch: mismatchOf(record),
+  mismatch: isComparable ? mismatchOf(record) : null,
   groupRewards,
 });
+
+/** With plain logits the trainer's log-probabilities are of temperature 1, the sampler's of the one it sampled with. */
+function speakOfOnePolicy({ config }: RunRecord): boolean {
+  const { grpo } = config as { readonly grpo?: Partial<GrpoSettings> };
+  return grpo?.logits !== "plain" || grpo.temperature === 1;
+}
 
 async function samples(
   context: CommandContext,
   path: string,
   options: SamplesOptions,
 ): Promise<CommandResult> {
-  RunDirectory.open(path);
+  const isComparable = speakOfOnePolicy(RunDirectory.open(path).record);
+  if (options.mismatch !== undefined && !isComparable) {
+    const expected = "a run whose loss has the temperature of the sampling";
+    const got = "grpo.logits=plain, so sampler and trainer differ by design";
+    throw new ConfigError({ where: "--mismatch", expected, got });
+  }
   const stage = findSampleStage(path, options.stage);
   const filters = filtersOf(options);
-  const file = options.parquet === undefined ? null : createParquet(options.parquet, sampleColumns);
+  const columns = sampleColumns.filter(({ name }) => isComparable || name !== "mismatch");
+  const file = options.parquet === undefined ? null : createParquet(options.parquet, columns);
   let answer: SampleAnswer;
   let rows: number | undefined;
   try {
@@ -214,9 +236,12 @@ async function samples(
     isColoured: stdout.isTTY === true && process.env["NO_COLOR"] === undefined,
     tokenText: await tokenTexts(path),
     isOne: options.sample !== undefined,
+    isComparable,
   };
   const { orders, ...summary } = answer;
-  const shown = Object.entries(orders).map(([order, list]) => [order, list.map(sampleJson)]);
+  const shown = Object.entries(orders).map(
+    ([order, list]) => [order, list.map((sample) => sampleJson(sample, isComparable))] as const,
+  );
   const written = rows === undefined ? [] : [`${rows} samples written to ${options.parquet}`];
   return {
     json: {

@@ -29,7 +29,7 @@ function settingsText(settings: readonly Setting[]): string {
 }
 
 function showSystem(system: System): CommandResult {
-  const { name, title, summary, paper, stages, scales, claims, task } = system;
+  const { name, title, summary, paper, stages, profile, scales, claims, task } = system;
   const settings = describeSettings(system.settings);
   const code = paper.code === undefined ? [] : [`  code    ${paper.code}`];
   const scaleText = Object.entries(scales).flatMap(([scale, { summary: help, settings: set }]) => [
@@ -42,12 +42,24 @@ function showSystem(system: System): CommandResult {
     source,
   ]);
   return {
-    json: { name, title, summary, paper, task: task.name, stages, scales, claims, settings },
+    json: {
+      name,
+      title,
+      summary,
+      paper,
+      task: task.name,
+      stages,
+      profile,
+      scales,
+      claims,
+      settings,
+    },
     text: [
       `${title}\n${summary}`,
       `Paper\n  ${paper.title}\n  arXiv   ${paper.arxiv}\n${code.join("\n")}`.trimEnd(),
       `Task\n  ${task.name}: ${task.summary}`,
       `Stages\n  ${stages.join(" → ")}`,
+      ...(profile === undefined ? [] : [`Profile\n  ${profile}: ${profiles[profile].title}`]),
       `Scales\n${scaleText.join("\n")}`,
       `Claims\n${formatTable([["  METRIC", "PAPER", "SOURCE"], ...claimRows])}`,
       `Settings (path, default, type, range)\n${settingsText(settings)}`,

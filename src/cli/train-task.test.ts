@@ -107,6 +107,25 @@ describe("trainTask", () => {
     expect(contentOf(plain.out)).toEqual(contentOf(whole));
   });
 
+  it("asks scorers as its settings say, in every stage", async () => {
+    let [asked, most] = [0, 0];
+    const score: Task<Item, Record<string, never>>["score"] = async (item, output, config) => {
+      most = Math.max(most, ++asked);
+      await Promise.resolve();
+      asked--;
+      return echo.score(item, output, config);
+    };
+    const one = options("one at a time");
+    const { sft: _sft, ...settings } = one.settings;
+    const scoring = { concurrency: 1 };
+    const grpo = { steps: 1, prompts: 2, group: 2, maxTokens: 4 };
+    await trainTask(
+      { ...echo, score },
+      { ...one, settings: { ...settings, scoring, sft: { steps: 0 }, grpo } },
+    );
+    expect(most).toBe(1);
+  });
+
   it("opens its files before it makes a run directory", async () => {
     const missing = options("missing");
     const data = { sft: "none.jsonl" };

@@ -64,7 +64,7 @@ async function train(
 }
 
 export function registerTrain(program: Command, context: CommandContext): void {
-  const example = "alidade train alphamaze --scale tiny --seed 7 --set grpo.clip.high=0.28";
+  const example = "alidade train alphamaze --scale tiny --seed 7 --set grpo.profile=dapo";
   subcommand(program, "train <system>", "train a system in a new run directory", example)
     .option("--scale <name>", "size of the experiment (see: alidade show SYSTEM)", "tiny")
     .option("--seed <number>", "seed of every random draw", wholeNumber(0), 1)

@@ -609,11 +609,11 @@ export class LocalEngine implements Engine {
     const temperature = loss.type === "cross-entropy" ? 1 : loss.temperature;
     const hasBonus = loss.type === "policy-gradient" && readsEntropy(loss);
     const { logProbs, entropy } = this.#distribution(shape, temperature, hasBonus);
-    const extents = lossExtents(shape, loss, arrays);
+    const arrayExtents = lossExtents(shape, loss, arrays);
     const inputs: LossInputs = {
       logProbs,
       entropy,
-      ...mapValues(extents, (name, extent) => input(name, extent)),
+      ...mapValues(arrayExtents, (name, extent) => input(name, extent)),
     };
     const total = batchLoss(loss, inputs);
     const { specs } = this.#layout;

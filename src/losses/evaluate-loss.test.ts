@@ -382,7 +382,7 @@ describe("bad input", () => {
     ],
     ["nothing", { logprobs: [], advantages: [] }, "verl", "expected at least one token"],
   ] as const)("%s is an error that says where", (_title, given, choice, message) => {
-    const use = (): unknown => evaluateLoss(given as LossBatch, choice as LossChoice);
+    const use = (): unknown => evaluateLoss(given, choice);
     expect(use).toThrow(EngineError);
     expect(use).toThrow(message);
   });

@@ -14,7 +14,7 @@ import {
 } from "../tensor/index.ts";
 import { lossMetrics } from "./loss-metrics.ts";
 import { needsSequences, readsEntropy, readsReference } from "./policy-loss.ts";
-import { preferenceLoss } from "./preference-loss.ts";
+import { preferenceLoss, type PreferenceInputs } from "./preference-loss.ts";
 import { resolveLoss, type LossChoice } from "./resolve-loss.ts";
 import { batchLoss } from "./token-loss.ts";
 import { entropyWeights, tokenWeights, wholeWindow } from "./weights.ts";
@@ -49,6 +49,10 @@ export interface BatchWindow {
   readonly stepsPerGeneration?: number;
   /** Processes that average their gradients (W); default 1. */
   readonly processes?: number;
+  /** Sequences of the whole optimiser step on this process; default: those given times `accumulation`. */
+  readonly sequences?: number;
+  /** Loss tokens of the whole optimiser step over all processes; default: those given times `accumulation` and `processes`. */
+  readonly stepTokens?: number;
   /** Loss tokens of the whole generation batch over all processes (num_items_in_batch). */
   readonly generationTokens?: number;
   /** Most tokens of a completion; default: the longest given. */
@@ -134,8 +138,7 @@ function evaluatePreference(batch: LossBatch, mask: Ragged, spec: PreferenceSpec
     });
   }
   const result = run({ logProbs: logprobs, reference, mask }, logprobs, true, (inputs) => {
-    type Inputs = Parameters<typeof preferenceLoss>[1];
-    return preferenceLoss(spec, inputs as unknown as Inputs).loss;
+    return preferenceLoss(spec, inputs as unknown as PreferenceInputs).loss;
   });
   return { ...result, metrics: {} };
 }
@@ -150,9 +153,9 @@ function windowOf(mask: Ragged, given: BatchWindow): LossWindow {
   });
   return {
     batches: accumulation,
-    sequences: own.sequences * accumulation,
-    filled: own.filled * accumulation,
-    step: scaled(accumulation * processes),
+    sequences: given.sequences ?? own.sequences * accumulation,
+    filled: given.sequences ?? own.filled * accumulation,
+    step: scaled(accumulation * processes, given.stepTokens),
     generation: scaled(stepsPerGeneration * processes, given.generationTokens),
     share: accumulation / stepsPerGeneration,
     maxTokens: given.maxTokens ?? own.maxTokens,

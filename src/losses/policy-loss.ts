@@ -137,7 +137,7 @@ function unmasked(given: PolicyInputs): PolicyInputs {
   const live = greater(given.mask, 0);
   const { mask, membership, ...tokens } = given;
   const clean = Object.fromEntries(
-    Object.entries(tokens).map(([name, x]) => [name, where(live, x as Tensor, 0)]),
+    Object.entries(tokens).map(([name, x]) => [name, where(live, x, 0)]),
   );
   return { ...(clean as unknown as PolicyInputs), mask, ...(membership && { membership }) };
 }
@@ -193,31 +193,36 @@ interface SurrogateInputs extends PolicyInputs {
 
 function surrogateLoss(surrogate: Surrogate, ratio: Tensor, inputs: SurrogateInputs): Tensor {
   const { advantage, logProbs } = inputs;
-  switch (surrogate.type) {
-    case "unclipped":
-      return neg(mul(ratio, advantage));
-    case "clip": {
-      const { low, high, cap, dual } = surrogate;
-      const clipped = mul(clamp(ratio, 1 - low, 1 + high), advantage);
-      const plain = mul(limited(ratio, null, cap), advantage);
-      const loss = maximum(neg(plain), neg(clipped));
-      if (dual === null) return loss;
-      const bounded = minimum(loss, mul(advantage, -dual));
-      return where(greaterOrEqual(advantage, 0), loss, bounded);
-    }
-    case "cispo": {
-      const weight = stopGradient(limited(ratio, surrogate.low, surrogate.high));
-      return neg(mul(mul(weight, advantage), logProbs));
-    }
-    case "sapo": {
-      const { positive, negative } = surrogate;
-      const tau = where(greater(advantage, 0), positive, negative);
-      const gate = div(mul(sigmoid(mul(tau, sub(ratio, 1))), 4), tau);
-      return neg(mul(gate, advantage));
-    }
-    case "vespo":
-      return neg(mul(mul(vespoWeight(surrogate, inputs), advantage), logProbs));
-  }
+  if (surrogate.type === "unclipped") return neg(mul(ratio, advantage));
+  if (surrogate.type === "clip") return clippedLoss(surrogate, ratio, advantage);
+  if (surrogate.type === "sapo") return softGateLoss(surrogate, ratio, advantage);
+  const weight =
+    surrogate.type === "cispo"
+      ? stopGradient(limited(ratio, surrogate.low, surrogate.high))
+      : vespoWeight(surrogate, inputs);
+  return neg(mul(mul(weight, advantage), logProbs));
+}
+
+function clippedLoss(
+  { low, high, cap, dual }: Extract<Surrogate, { type: "clip" }>,
+  ratio: Tensor,
+  advantage: Tensor,
+): Tensor {
+  const clipped = mul(clamp(ratio, 1 - low, 1 + high), advantage);
+  const plain = mul(limited(ratio, null, cap), advantage);
+  const loss = maximum(neg(plain), neg(clipped));
+  if (dual === null) return loss;
+  return where(greaterOrEqual(advantage, 0), loss, minimum(loss, mul(advantage, -dual)));
+}
+
+function softGateLoss(
+  { positive, negative }: Extract<Surrogate, { type: "sapo" }>,
+  ratio: Tensor,
+  advantage: Tensor,
+): Tensor {
+  const tau = where(greater(advantage, 0), positive, negative);
+  const gate = div(mul(sigmoid(mul(tau, sub(ratio, 1))), 4), tau);
+  return neg(mul(gate, advantage));
 }
 
 /** sg(φ(w)), φ(w) = exp(λ + k log w − λ w), w the product of the ratios (and sampler corrections) of a sequence [rows]. */

@@ -47,7 +47,7 @@ export function resolveLoss(choice: LossChoice): ResolvedLoss {
     const { type, ...changes } = choice;
     return { type, spec: resolveSettings(preferenceSettings, [changes], []) };
   }
-  const { type: _type, profile, ...changes } = choice as PolicyChoice;
+  const { type: _type, profile, ...changes } = choice;
   const layers = profile === undefined ? [changes] : [profileNamed(profile).settings.loss, changes];
   return { type: "policy-gradient", spec: resolveSettings(policySettings, layers, []) };
 }

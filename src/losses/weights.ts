@@ -75,8 +75,8 @@ function divisorsOf(
       return all((aggregation.length ?? window.maxTokens) * sequences(aggregation.empty));
     case "sequence-sum":
       return all(sequences(aggregation.empty));
-    case "token-sum":
-      return all(1);
+    default:
+      return all(1); // token-sum
   }
 }
 

@@ -26,6 +26,10 @@ interface Panel {
 const curves: readonly (readonly [string, RegExp])[] = [
   ["reward", /^reward\/mean$/],
   ["loss", /^loss$/],
+  ["samples that pass", /^round\/passing$/],
+  ["pairs in the right order", /^margin\/right$/],
+  ["log-ratio of chosen, nats", /^logRatio\/chosen$/],
+  ["log-ratio of rejected, nats", /^logRatio\/rejected$/],
   ["KL to the reference, nats", /^kl($|\/mean$)/i],
   ["entropy, nats", /^entropy($|\/mean$)/i],
   ["completion length, tokens", /length(\/mean)?$/i],

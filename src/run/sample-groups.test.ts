@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { storedSample } from "../../tests/stored-samples.ts";
 import { eachJsonLine, jsonLine, readJsonLines } from "./append-log.ts";
-import { readSampleGroups, sampleStages } from "./sample-groups.ts";
+import { readSampleBatches, readSampleGroups, sampleStages } from "./sample-groups.ts";
 
 let root: string;
 let path: string;
@@ -16,7 +16,7 @@ beforeEach(() => {
 afterEach(() => rmSync(root, { recursive: true, force: true }));
 
 describe("the stored samples of a run", () => {
-  it("come group by group, without the half line of a process that was killed", () => {
+  it("come group by group and batch by batch, without the half line of a process that was killed", () => {
     const places = [
       [1, 0, 0],
       [1, 0, 1],
@@ -33,8 +33,10 @@ describe("the stored samples of a run", () => {
       [2, 1, 2],
     ]);
     expect(groups.flatMap(({ samples }) => samples)).toEqual(records);
+    expect([...readSampleBatches(root, "grpo")]).toEqual([groups.slice(0, 2), groups.slice(2)]);
     expect(sampleStages(root)).toEqual(["grpo"]);
     expect([...readSampleGroups(root, "sft")]).toEqual([]);
+    expect([...readSampleBatches(root, "sft")]).toEqual([]);
   });
 
   it("name the line that is broken", () => {

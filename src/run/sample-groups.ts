@@ -39,3 +39,22 @@ export function* readSampleGroups(directory: string, stage: string): Generator<S
   const [first] = samples;
   if (first !== undefined) yield { step: first.step, prompt: first.prompt, samples };
 }
+
+/**
+ * The groups of a generation batch: they stand together and share a step. Only one batch is in memory. Throws like
+ * `readSampleGroups`.
+ */
+export function* readSampleBatches(
+  directory: string,
+  stage: string,
+): Generator<readonly SampleGroup[], void> {
+  let batch: SampleGroup[] = [];
+  for (const group of readSampleGroups(directory, stage)) {
+    if (batch.length > 0 && batch[0]!.step !== group.step) {
+      yield batch;
+      batch = [];
+    }
+    batch.push(group);
+  }
+  if (batch.length > 0) yield batch;
+}

@@ -55,12 +55,34 @@ describe("querySamples", () => {
 
   it("counts classes apart, a failed scorer among them, and its missing reward is no zero", () => {
     const { classes, ...rest } = querySamples(groups, {}, {});
-    expect(rest).toEqual({ total: 4, count: 4, groups: 2, steps: [1, 2], orders: {} });
+    expect(rest).toMatchObject({ total: 4, count: 4, groups: 2, steps: [1, 2], orders: {} });
     expect(classes.map(({ name, count, reward }) => [name, count, reward])).toEqual([
       ["right", 2, 0.75],
       ["hit wall", 1, 0],
       ["scorer failed", 1, Number.NaN],
     ]);
+  });
+
+  it("counts failures by score and kind, and samples that were left out, where filters let them pass", () => {
+    const late = { kind: "timeout", message: "late" };
+    const failures = { judge: late, tone: { kind: "notFinite", message: "NaN" } };
+    const out = groupsOf([
+      { failures, dropped: true, reward: null },
+      { failures: { judge: late }, dropped: true, reward: null, level: "Hard" },
+      { failures: { tone: { kind: "error", message: "broke" } } },
+      {},
+    ]);
+    expect(querySamples(out, {}, {})).toMatchObject({
+      dropped: 2,
+      failures: { judge: { timeout: 2 }, tone: { notFinite: 1, error: 1 } },
+      classes: [{ name: "dropped" }, { name: "right" }],
+    });
+    expect(querySamples(out, { level: "Hard" }, {})).toMatchObject({
+      dropped: 1,
+      failures: { judge: { timeout: 1 } },
+    });
+    // A score that never came out is known all the same.
+    expect(querySamples(out, { scores: { judge: 1 } }, {}).count).toBe(0);
   });
 
   it.each([

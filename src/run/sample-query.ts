@@ -2,6 +2,7 @@
 // class, which are the best, the worst, the most surprising.
 
 import { ConfigError, unknownName } from "../core/errors.ts";
+import { FailureCounts, type FailureTable } from "./failure-counts.ts";
 import type { SampleGroup } from "./sample-groups.ts";
 import { expandRuns, type SampleRecord } from "./sample-record.ts";
 
@@ -58,6 +59,10 @@ export interface SampleAnswer {
   readonly groups: number;
   /** First and last step of those that pass; null: there are none. */
   readonly steps: readonly [number, number] | null;
+  /** Those that the run left out of the training because a reward failed. */
+  readonly dropped: number;
+  /** Failures of scores among those that pass. */
+  readonly failures: FailureTable;
   /** The most frequent class first. */
   readonly classes: readonly ClassSummary[];
   readonly orders: Readonly<Partial<Record<SampleOrder, readonly SampleInGroup[]>>>;
@@ -96,7 +101,8 @@ export function mismatchOf(record: SampleRecord): number | null {
 }
 
 /** The class under which a sample is listed. */
-export function classOf({ error, errorClass }: SampleRecord): string {
+export function classOf({ dropped, error, errorClass }: SampleRecord): string {
+  if (dropped === true) return "dropped";
   if (error !== undefined) return "scorer failed";
   if (errorClass === undefined) return "no class";
   return errorClass ?? "right";
@@ -194,7 +200,7 @@ class KnownNames {
   add(record: SampleRecord): void {
     this.#classes.add(classOf(record));
     if (record.level !== undefined) this.#levels.add(record.level);
-    for (const name in record.scores) this.#scores.add(name);
+    for (const name in { ...record.scores, ...record.failures }) this.#scores.add(name);
   }
 
   check({ errorClass, level, scores }: SampleFilters): void {
@@ -225,8 +231,8 @@ export function querySamples(
   const orders = Object.entries(sizes).map(
     ([order, size]) => [order as SampleOrder, new FirstOf(order as SampleOrder, size)] as const,
   );
-  const [table, known] = [new ClassTable(), new KnownNames()];
-  let [total, count, groupCount] = [0, 0, 0];
+  const [table, known, failures] = [new ClassTable(), new KnownNames(), new FailureCounts()];
+  let [total, count, groupCount, dropped] = [0, 0, 0, 0];
   let steps: [number, number] | null = null;
   for (const { step, samples } of groups) {
     const groupRewards = samples.map(({ reward }) => reward);
@@ -236,6 +242,8 @@ export function querySamples(
       known.add(record);
       if (!passes(record, filters)) continue;
       count++;
+      if (record.dropped === true) dropped++;
+      failures.add(record.failures ?? {});
       table.add(record);
       each(record);
       for (const [order, first] of orders) {
@@ -253,6 +261,8 @@ export function querySamples(
     count,
     groups: groupCount,
     steps,
+    dropped,
+    failures: failures.table,
     classes: table.classes,
     orders: Object.fromEntries(orders.map(([order, first]) => [order, first.samples])),
   };

@@ -12,6 +12,12 @@ export type TokenOrigin = "model" | "environment" | "tool";
 /** A list as runs of equal values: `[["model", 57], ["tool", 12]]`. */
 export type RunLengths<Value> = readonly (readonly [Value, number])[];
 
+/** How a score failed: a kind (error, timeout, notFinite) and what was said. */
+export interface StoredFailure {
+  readonly kind: string;
+  readonly message: string;
+}
+
 export interface SampleRecord {
   /** Step of the stage, counted from 1. */
   readonly step: number;
@@ -40,12 +46,10 @@ export interface SampleRecord {
   readonly trainerLogProbs?: readonly number[] | undefined;
   /** Under the reference policy, where the run has one `[time]`. */
   readonly referenceLogProbs?: readonly number[] | undefined;
-  /** What the task said about the output; absent when it failed. */
+  /** What the scorers said about the output, without those that failed; absent in older records of a failed scorer. */
   readonly scores?: Readonly<Record<string, number | null>> | undefined;
   /** Scores that failed, by name; absent when none did. */
-  readonly failures?:
-    | Readonly<Record<string, { readonly kind: string; readonly message: string }>>
-    | undefined;
+  readonly failures?: Readonly<Record<string, StoredFailure>> | undefined;
   /** Message of the error of a scorer, in records of older versions. */
   readonly error?: string | undefined;
   /** A failed reward took the sample out of the training. */

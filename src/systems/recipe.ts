@@ -106,7 +106,7 @@ export const dataSettings = z.object({
   sft: rowsPath(
     "rows with gold outputs for SFT: a .jsonl or .parquet file, a pattern, or a folder as on the Hub (its split train)",
   ),
-  grpo: rowsPath("rows with prompt and answer for GRPO, likewise"),
+  grpo: rowsPath("rows with prompt and answer for GRPO, DPO and rejection sampling, likewise"),
   test: rowsPath(
     "rows to evaluate on, likewise (split test); at most evaluate.count, spread evenly",
   ),
@@ -192,8 +192,8 @@ export function recipeSettings<Item, TaskConfig, RewardConfig>({
       .prefault({})
       .describe("local engine; changes speed, and results only in the last bits"),
   });
-  return settings.check(({ value: { model, sft, grpo, evaluate }, issues }) => {
-    for (const [stage, { optimiser }] of Object.entries({ sft, grpo })) {
+  return settings.check(({ value: { model, sft, rft, dpo, grpo, evaluate }, issues }) => {
+    for (const [stage, { optimiser }] of Object.entries({ sft, rft, dpo, grpo })) {
       if (model.lora === null || optimiser.method !== "muon") continue;
       const message = "adamw with model.lora; Muon is for whole hidden matrices";
       const path = [stage, "optimiser", "method"];
@@ -203,7 +203,12 @@ export function recipeSettings<Item, TaskConfig, RewardConfig>({
       const message = "a model to adapt: model.lora alone would leave random weights untrained";
       issues.push({ code: "custom", path: ["model", "from"], message, input: model.from });
     }
-    const longest = Math.max(grpo.maxTokens, evaluate.maxTokens);
+    if (rft.score !== null && !Object.hasOwn(task.scores, rft.score)) {
+      const message = `a score of the task (${Object.keys(task.scores).join(", ")})`;
+      issues.push({ code: "custom", path: ["rft", "score"], message, input: rft.score });
+    }
+    const sampling = [rft, dpo].filter(({ steps }) => steps > 0); // most runs have neither
+    const longest = Math.max(...[...sampling, grpo, evaluate].map(({ maxTokens }) => maxTokens));
     if (model.contextLength > longest) return;
     issues.push({
       code: "custom",
@@ -297,7 +302,7 @@ export async function trainRecipe<Item, TaskConfig, RewardConfig>(
       `model: ${model.layers} layers, width ${model.width}, ${engine.parameterCount.toLocaleString("en")} parameters${engine.trainedCount === engine.parameterCount ? "" : ` (${engine.trainedCount.toLocaleString("en")} trained)`}, vocabulary ${tokenizer.vocabularySize}`,
     );
     const load = (): Promise<void> => base.load(engine, randomStream(seed, "weights"));
-    const environment = { task, config: config.task, tokenizer };
+    const environment = { task, config: config.task, tokenizer, scoring: config.scoring };
     const isRehearsed = config.rehearsal && run.checkpointNames().length === 0;
     const rehearsal = isRehearsed
       ? await planRehearsal({ engine, environment, items, run, progress, seed, settings: config })
@@ -314,6 +319,7 @@ export async function trainRecipe<Item, TaskConfig, RewardConfig>(
       seed,
       settings: config,
       weights: recipe.reward.weights(config.reward),
+      startsAs: config.model.from === null ? "untrained" : "start",
       initialise: async () => (hasAdapters ? undefined : load()),
       rehearse: rehearsal?.measure,
       onEvaluation:
@@ -326,11 +332,11 @@ export async function trainRecipe<Item, TaskConfig, RewardConfig>(
       await tokenizer.write(directory);
     });
     if (summary.gain !== null) {
-      const { mean, low, high, count } = summary.gain;
+      const { mean, low, high, count, of, over } = summary.gain;
       const points = (value: number): string =>
         `${value >= 0 ? "+" : ""}${(100 * value).toFixed(1)}`;
       progress.line(
-        `GRPO gains ${points(mean)} points over SFT  95 % [${points(low)}, ${points(high)}]  n ${count}, same items`,
+        `${of.toUpperCase()} gains ${points(mean)} points over ${over === "sft" ? "SFT" : "the start"}  95 % [${points(low)}, ${points(high)}]  n ${count}, same items`,
       );
     }
     return summary;

@@ -2,8 +2,11 @@
 
 import type { z } from "zod";
 import type { RewardWeights } from "../algorithms/generation.ts";
+import type { GrpoSettings } from "../algorithms/grpo-settings.ts";
+import type { ProfileName } from "../losses/index.ts";
 import type { Progress } from "../core/progress.ts";
 import type { Task } from "../core/task.ts";
+import type { ScoringSettings } from "../rollout/score-outputs.ts";
 import type { RunDirectory } from "../run/run-directory.ts";
 
 export interface Paper {
@@ -44,11 +47,14 @@ export interface EvaluateContext<Config> {
   readonly progress: Progress;
 }
 
-/** How a run turned outputs into rewards. */
+/** How a run turned outputs into rewards, and rewards into advantages. */
 export interface Scoring {
   /** Config of the system's task. */
   readonly taskConfig: unknown;
   readonly weights: RewardWeights;
+  /** How scorers are asked. */
+  readonly settings: ScoringSettings;
+  readonly grpo: Pick<GrpoSettings, "advantages" | "overlong">;
 }
 
 export interface System<Config = unknown> {
@@ -60,6 +66,8 @@ export interface System<Config = unknown> {
   readonly settings: z.ZodType<Config>;
   readonly scales: Readonly<Record<string, Scale>>;
   readonly stages: readonly string[];
+  /** What the paper trained with: its losses and advantages where its own text says nothing else. */
+  readonly profile?: ProfileName;
   readonly claims: readonly Claim[];
   readonly task: Task<unknown, unknown>;
   /**

@@ -254,9 +254,9 @@ it("writes ONNX Runtime's profile on request, with the labels of our layers", ()
 
 describe("double precision", () => {
   it("computes the same graph in float64, constants included", () => {
-    const x = input("x", [2, 3]);
-    const y = mul(matmul(mul(x, 0.1), transpose(x, [1, 0])), 0.3);
-    const slope = gradients(sum(exp(y)), [x])[0]!;
+    const wide = input("x", [2, 3]);
+    const y = mul(matmul(mul(wide, 0.1), transpose(wide, [1, 0])), 0.3);
+    const slope = gradients(sum(exp(y)), [wide])[0]!;
     const values = [0.1, -0.7, 1.3, 2.1, 0.01, -0.4];
     using program = compile({ y, slope }, { precision: "float64" });
     const memory = Object.assign(allocate("float64", [2, 3]), values);

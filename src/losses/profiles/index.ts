@@ -5,7 +5,7 @@ import type { Profile } from "./profile.ts";
 import { trainerProfiles } from "./trainers.ts";
 import { trlProfiles } from "./trl.ts";
 
-export type { Profile, ProfileSettings } from "./profile.ts";
+export type { Profile } from "./profile.ts";
 
 const all = { ...trlProfiles, ...trainerProfiles, ...paperProfiles };
 

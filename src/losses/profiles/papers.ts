@@ -39,7 +39,8 @@ export const paperProfiles = {
     },
   },
   dapo: {
-    title: "DAPO: clip higher, dynamic sampling, token-level loss, soft overlong penalty",
+    title:
+      "DAPO: clip higher, dynamic sampling, token-level loss (its soft overlong penalty is in tokens: grpo.overlong.penalty)",
     sources: ["DAPO, arXiv:2503.14476, sections 3.1 to 3.4 and 4.1"],
     settings: {
       group: 16,

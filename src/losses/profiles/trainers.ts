@@ -46,7 +46,7 @@ export const trainerProfiles = {
       "loss.logRatio": "clamped to ± 20 for stability",
       "loss.surrogate": "clip_ratio 0.2; clip_ratio_c 3, dual clip for A < 0",
       "loss.kl":
-        "use_kl_loss false; low_var_kl clamps the difference to ± 20 and the result to ± 10, kl_loss_coef 0.001 when switched on",
+        "use_kl_loss false; low_var_kl clamps the difference to ± 20 and the result to ± 10 (k1 and k2 have no clamps), kl_loss_coef 0.001 when switched on",
       "loss.entropy": "entropy_coeff 0; aggregated as the loss is",
       "loss.aggregation": "loss_agg_mode token-mean over the mini-batch of all workers",
       advantages: "n - 1, + 1e-6; a lone completion keeps its reward (mean 0, deviation 1)",

@@ -82,8 +82,8 @@ export const trlProfiles = {
     },
   },
   "trl-0.22": {
-    title: "TRL 0.22 (August 2025), the first with the DAPO normaliser as default",
-    sources: wheel("0.22.0"),
+    title: "TRL 0.22.2 (0.22: August 2025), the first with the DAPO normaliser as default",
+    sources: wheel("0.22.2"),
     settings: {
       group: 8,
       iterations: 1,
@@ -107,6 +107,8 @@ export const trlProfiles = {
       logits: "divided by the temperature from 0.16 on",
       "loss.surrogate": "epsilon 0.2 on both sides (epsilon_high unset)",
       "loss.kl": klOff,
+      advantages:
+        "scale_rewards group: mean and deviation (n - 1) of the group, + 1e-4; in 0.22.0 and 0.22.1 this default did not divide at all",
       "loss.aggregation":
         "loss_type dapo: all completion tokens of the generation batch, even when it feeds several steps (the loss then shrinks with them)",
     },

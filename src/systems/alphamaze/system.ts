@@ -88,7 +88,8 @@ export const alphamaze: System<Config> = {
   },
   settings: recipeSettings(recipe),
   scales,
-  stages: ["untrained", "sft", "grpo"],
+  profile: "trl-0.14",
+  stages: ["untrained", "sft", "rft", "dpo", "grpo"],
   claims: [
     {
       metric: "MazeBench accuracy, untrained",
@@ -100,7 +101,12 @@ export const alphamaze: System<Config> = {
   ],
   task: mazeTask,
   prepare: (config) => prepareRecipe(recipe, config),
-  scoring: (config) => ({ taskConfig: config.task, weights: weightsOf(config.reward) }),
+  scoring: ({ task, reward, scoring, grpo }) => ({
+    taskConfig: task,
+    weights: weightsOf(reward),
+    settings: scoring,
+    grpo,
+  }),
   train: async (context) => ({ ...(await trainRecipe(recipe, context)) }),
   evaluate: async (context: EvaluateContext<Config>) => {
     const judged = await evaluateRecipe(recipe, context);
