@@ -331,6 +331,30 @@ describe("results made elsewhere", () => {
     expect(await failure(readResults(path))).toContain(`/r.jsonl, line 1, ${message}`);
   });
 
+  it("that are anything else never pass, and never fail in another way", () => {
+    fc.assert(
+      fc.property(fc.jsonValue(), (value) => {
+        expect(() => parseResult(value, "x")).toThrow(DataError);
+      }),
+    );
+    const fields = fc.constantFrom("details", "metadata", "colors", "tag", "prompt", "score");
+    const values = fc.oneof(fc.jsonValue(), fc.json());
+    fc.assert(
+      fc.property(fields, values, (field, value) => {
+        try {
+          const { detections, record } = parseResult({ ...line, [field]: value }, "x");
+          expect(recordSchema.safeParse(record).success).toBe(true);
+          for (const { box, confidence } of [...detections.values()].flat()) {
+            expect([...box, confidence].every(Number.isFinite)).toBe(true);
+          }
+        } catch (error) {
+          expect(error).toBeInstanceOf(DataError);
+          expect((error as Error).message).toMatch(/^x, field /);
+        }
+      }),
+    );
+  });
+
   it("are summed up as GenEval does: a mean over tags, not over images", () => {
     const image = (tag: (typeof tags)[number], promptKey: string, isCorrect: boolean) => ({
       tag,
@@ -362,6 +386,31 @@ describe("rewards made elsewhere", () => {
     ]);
     expect(() => rewards.rewardOf("p", 2)).toThrow(
       /expected a reward of sample 2 of "p", got none/,
+    );
+  });
+
+  it("are kept as they are, whatever prompts and samples they belong to", async () => {
+    const rows = fc.uniqueArray(
+      fc.record({
+        prompt: text,
+        sample_id: fc.oneof(text, fc.integer()),
+        reward: fc.double({ noNaN: true, noDefaultInfinity: true }).map((x) => x + 0),
+      }),
+      {
+        minLength: 1,
+        selector: ({ prompt, sample_id: id }) => JSON.stringify([prompt, String(id)]),
+      },
+    );
+    await fc.assert(
+      fc.asyncProperty(rows, async (list) => {
+        const lines = list.map((one) => `${JSON.stringify(one)}\n`).join("");
+        const read = await readSuppliedRewards(write("any.jsonl", lines));
+        expect(list.map((one) => read.rewardOf(one.prompt, one.sample_id))).toEqual(
+          list.map((one) => one.reward),
+        );
+        expect(read.size).toBe(list.length);
+      }),
+      { numRuns: 30 },
     );
   });
 
