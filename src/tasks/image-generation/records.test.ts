@@ -342,9 +342,9 @@ describe("results made elsewhere", () => {
     fc.assert(
       fc.property(fields, values, (field, value) => {
         try {
-          const { detections, record } = parseResult({ ...line, [field]: value }, "x");
+          const { detections: found, record } = parseResult({ ...line, [field]: value }, "x");
           expect(recordSchema.safeParse(record).success).toBe(true);
-          for (const { box, confidence } of [...detections.values()].flat()) {
+          for (const { box, confidence } of [...found.values()].flat()) {
             expect([...box, confidence].every(Number.isFinite)).toBe(true);
           }
         } catch (error) {
