@@ -12,7 +12,7 @@ import { LocalEngine } from "../src/engine/local-engine.ts";
 import { resolveLoss, type PolicyChoice } from "../src/losses/index.ts";
 import { readMetrics, readSamples } from "../src/run/run-directory.ts";
 import { farthest, gradientsOf, type Gradients } from "./lively-engine.ts";
-import { localModel, localTask, trainLocally } from "./local-run.ts";
+import { initialiseLocal, localModel, localTask, trainLocally } from "./local-run.ts";
 import { sumEnvironment, type Sum } from "./scripted-engine.ts";
 
 let root: string;
@@ -64,11 +64,11 @@ const aggregations: readonly Aggregation[] = [
   { type: "token-sum" },
 ];
 
-/** Completions of very different lengths, some of them masked, groups with spread, and a KL term from a moved policy. */
+/** Completions of different lengths, those that do not end are masked. */
 const base = {
   prompts: 2,
   group: 4,
-  maxTokens: 7,
+  maxTokens: 9,
   overlong: { mask: true, penalty: { buffer: 4 } },
 };
 
@@ -79,6 +79,11 @@ describe("an update does not depend on how its batch is cut", () => {
       const loss = { aggregation, entropy: { weight: 0.01, mean: "as-loss" } };
       const whole = await oneStep(usual, { ...base, loss });
       expect(Number(whole.metrics["gradientNorm"])).toBeGreaterThan(1e-3);
+      const lengths = whole.samples.flatMap(({ tokens, stopReason }) =>
+        stopReason === "stop" ? [(tokens as number[]).length] : [],
+      );
+      expect(new Set(lengths).size, "loss tokens of several lengths").toBeGreaterThan(2);
+      expect(lengths.length, "some are masked").toBeLessThan(8);
       for (const accumulation of [2, 4, 8]) {
         const cut = await oneStep(usual, { ...base, loss, accumulation });
         expect(cut.samples.map(({ text }) => text)).toEqual(whole.samples.map(({ text }) => text));
@@ -138,7 +143,7 @@ const lossOf = (choice: PolicyChoice): LossSpec => {
 function batchOf(engine: LocalEngine, advantage: (index: number) => number) {
   const random = randomStream(3, "invariants");
   engine.initialise(randomStream(4));
-  return Array.from({ length: 9 }, (_, index) => {
+  return Array.from({ length: 9 }, (_none, index) => {
     const length = 2 + ((index * 5) % 11);
     const row = (): Float32Array =>
       Float32Array.from({ length }, () => -3.5 + 0.2 * random.normal());
@@ -212,7 +217,7 @@ describe("groups of equal rewards", () => {
     const grpo = { steps: 5, optimiser, rewards: { window: null }, ...changes };
     await trainLocally({ engine: usual, path, grpo, task: flat });
     const trained = bits(usual);
-    usual.initialise(randomStream(5, "weights"));
+    initialiseLocal(usual);
     expect(trained).toEqual(bits(usual));
     for (const record of readMetrics(path)) expect(record).toMatchObject({ "update/skipped": 1 });
   });
@@ -240,7 +245,7 @@ describe("groups of equal rewards", () => {
     });
     expect(after.length).toBe(1);
     expect(bits(usual)).toEqual(after[0]);
-    usual.initialise(randomStream(5, "weights"));
+    initialiseLocal(usual);
     expect(after[0]).not.toEqual(bits(usual));
     const skipped = readMetrics(path).map((record) => record["update/skipped"]);
     expect(skipped).toEqual([undefined, 1, 1, 1]);

@@ -16,7 +16,7 @@ import {
 import { smallModels } from "../../tests/plain-decoder.ts";
 import { plainDistributions, plainLoss, plainWeights } from "../../tests/plain-loss.ts";
 import type { Example } from "../core/engine.ts";
-import { supervisedLoss, type PolicyLoss } from "../core/loss-spec.ts";
+import { supervisedLoss } from "../core/loss-spec.ts";
 
 const { lively } = livelyEngines();
 const { random, sequence, ragged } = randomSequences("accumulate test");
@@ -39,7 +39,7 @@ describe.each(Object.entries(smallModels))("%s", (_name, config) => {
     }
     const result = await engine.accumulate(batch, loss);
     const parameters = plainWeights(engine);
-    const plain = (): number => plainLoss(config, parameters, batch, loss as PolicyLoss);
+    const plain = (): number => plainLoss(config, parameters, batch, loss);
     expect(Math.abs(result.loss - plain())).toBeLessThan(1e-5);
 
     plainDistributions(config, parameters, batch, temperature).forEach((rows, index) => {

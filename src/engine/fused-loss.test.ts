@@ -65,7 +65,7 @@ describe("a loss that is evaluated alone", () => {
           advantages: batch.map(({ advantage }) => advantage as number),
           mask: batch.map(({ mask }) => mask!),
         },
-        { ...choice, entropy: null } as PolicyChoice,
+        { ...choice, entropy: null },
       );
       expect(alone.loss).toBeCloseTo(fused.loss, 5);
       await engine.accumulate(
