@@ -14,23 +14,42 @@ export type {
   StepResult,
 } from "./core/engine.ts";
 export { supervisedLoss, type LossSpec } from "./core/loss-spec.ts";
+export type { Drawing, Illustration, ImageTask } from "./core/image-task.ts";
+export { defineImageTask } from "./core/image-task.ts";
 export type { Message } from "./core/messages.ts";
 export { silentProgress, type Progress } from "./core/progress.ts";
 export { randomStream, type Random } from "./core/random.ts";
 export { defineTask, type Output, type RowFormat, type Scores, type Task } from "./core/task.ts";
 export type { Scorer, SyncTask } from "./core/task.ts";
+export { drawGrid, type GridCell, type GridOptions } from "./image/grid.ts";
+export { decodePng, encodePng } from "./image/png.ts";
+export type { Raster } from "./image/raster.ts";
 export { LocalEngine, type LocalEngineOptions } from "./engine/local-engine.ts";
 export { evaluateTask, type TaskEvaluation } from "./evaluate/evaluate-task.ts";
 export type { DecoderConfig, LoraConfig } from "./models/decoder.ts";
 export { readModelConfig } from "./models/hugging-face.ts";
 export { mergeAdapter, readAdapter, writeAdapter, type Adapter } from "./models/peft.ts";
 export { readSafetensors, type NamedArray } from "./nn/safetensors.ts";
+export { httpImageScorer, type HttpScorerOptions } from "./rewards/http-image-scorer.ts";
 export { testItems, trainItem } from "./rollout/items.ts";
 export { scoreOutputs, type ScoredOutput, type ScoringSettings } from "./rollout/score-outputs.ts";
 export { rollOut, type Environment } from "./rollout/single-turn.ts";
 export { readSampleGroups, sampleStages, type SampleGroup } from "./run/sample-groups.ts";
 export type { SampleRecord } from "./run/sample-record.ts";
 export { readEvaluations, readMetrics, readSamples, RunDirectory } from "./run/run-directory.ts";
+export {
+  genevalMini,
+  keepDetections,
+  officialVerdict,
+  parseRecord,
+  parseResult,
+  quadrantTask,
+  readRecords,
+  readResults,
+  summarise,
+  trainingReward,
+  type GenevalRecord,
+} from "./tasks/image-generation/index.ts";
 export { mazeTask } from "./tasks/maze/index.ts";
 export { configureRuntime } from "./tensor/index.ts";
 export { ChatTokenizer } from "./text/chat-tokenizer.ts";

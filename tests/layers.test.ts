@@ -35,6 +35,7 @@ const owners: Readonly<Record<string, string | readonly string[]>> = {
   "@huggingface/jinja": "text",
   hyparquet: "data",
   "hyparquet-writer": "data",
+  "fast-png": "image",
   commander: "cli",
 };
 

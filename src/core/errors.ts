@@ -43,8 +43,8 @@ export function shownJson(value: unknown): string {
   return text.length <= LONGEST_JSON ? text : `${text.slice(0, LONGEST_JSON)}…`;
 }
 
-/** Levenshtein distance of two words. */
-export function editDistance(a: string, b: string): number {
+/** Levenshtein distance of two words, or of two lists of letters. */
+export function editDistance(a: ArrayLike<string>, b: ArrayLike<string>): number {
   let row = Array.from({ length: b.length + 1 }, (_, index) => index);
   for (let i = 1; i <= a.length; i++) {
     const next = [i];

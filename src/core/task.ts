@@ -19,17 +19,25 @@ export type Scores = Readonly<Record<string, number | null>>;
 
 /**
  * States facts about an output beside the task's own: a judge on another machine, a slow check. Its failure leaves the scores
- * of the others as they are. `signal` aborts at the time limit; what comes later is not heard.
+ * of the others as they are. `signal` aborts at the time limit; what comes later is not heard. `Judged` is what it looks at:
+ * the text a model wrote, or the image it drew (image-task.ts).
  */
-export interface Scorer<Item, Config> {
+export interface Scorer<Item, Config, Judged = Output> {
   /** Every score name that `score` can return, with what it means. */
   readonly scores: Readonly<Record<string, string>>;
   score(
     item: Item,
-    output: Output,
+    output: Judged,
     config: Config,
     signal: AbortSignal,
   ): Scores | PromiseLike<Scores>;
+}
+
+/** What scoring needs to know of a task, whatever its outputs are. */
+export interface ScoredTask<Item, Config, Judged> extends Scorer<Item, Config, Judged> {
+  readonly name: string;
+  /** Further scorers, each with names of its own. */
+  readonly scorers?: readonly Scorer<Item, Config, Judged>[];
 }
 
 /** The held-out part is decided by `splitKey`, so no training item is ever a test item. */
@@ -58,7 +66,7 @@ export interface RowFormat<Item, Config> {
  * A problem with a verifiable answer. Every method is pure: the same arguments give the same result.
  * `Item` is plain data (JSON), so that it can be stored beside its samples.
  */
-export interface Task<Item, Config> extends Scorer<Item, Config> {
+export interface Task<Item, Config> extends ScoredTask<Item, Config, Output> {
   readonly name: string;
   /** One line for `alidade list`. */
   readonly summary: string;
@@ -87,8 +95,6 @@ export interface Task<Item, Config> extends Scorer<Item, Config> {
     config: Config,
     signal: AbortSignal,
   ): Scores | PromiseLike<Scores>;
-  /** Further scorers, each with names of its own. */
-  readonly scorers?: readonly Scorer<Item, Config>[];
   /** Published rows of this task; absent: there are none. */
   readonly rows?: RowFormat<Item, Config>;
   /** Two items with one key are the same problem. */
@@ -116,9 +122,9 @@ export function defineTask<Item, Config>(task: Task<Item, Config>): Task<Item, C
 }
 
 /** The task's own scorer, then the further ones. Throws a ConfigError when two have a name in common. */
-export function taskScorers<Item, Config>(
-  task: Task<Item, Config>,
-): readonly Scorer<Item, Config>[] {
+export function taskScorers<Item, Config, Judged>(
+  task: ScoredTask<Item, Config, Judged>,
+): readonly Scorer<Item, Config, Judged>[] {
   const scorers = [task, ...(task.scorers ?? [])];
   const names = scorers.flatMap(({ scores }) => Object.keys(scores));
   const twice = names.find((name, index) => names.indexOf(name) < index);
@@ -131,8 +137,8 @@ export function taskScorers<Item, Config>(
 }
 
 /** Every score that an output of the task gets, with what it means. */
-export function taskScores<Item, Config>(
-  task: Task<Item, Config>,
+export function taskScores<Item, Config, Judged>(
+  task: ScoredTask<Item, Config, Judged>,
 ): Readonly<Record<string, string>> {
   return Object.assign({}, ...taskScorers(task).map(({ scores }) => scores)) as Readonly<
     Record<string, string>

@@ -3,7 +3,13 @@
 
 import { z } from "zod";
 import { DataError, EngineError } from "../core/errors.ts";
-import { taskScorers, type Output, type Scorer, type Scores, type Task } from "../core/task.ts";
+import {
+  taskScorers,
+  type Output,
+  type ScoredTask,
+  type Scorer,
+  type Scores,
+} from "../core/task.ts";
 
 /** What a timer can wait for. */
 const LONGEST_MS = 2 ** 31 - 1;
@@ -54,10 +60,10 @@ export function scoreOutcome({ scores, failures }: ScoredOutput, name: string): 
   return failures[name]?.kind ?? (scores[name] === null ? "null" : "ok");
 }
 
-/** An item and what a model wrote about it. */
-export interface Judgeable<Item> {
+/** An item and what a model wrote about it, or drew. */
+export interface Judgeable<Item, Judged = Output> {
   readonly item: Item;
-  readonly output: Output;
+  readonly output: Judged;
 }
 
 /** What a scorer returned, not looked at yet, or how it failed. */
@@ -102,9 +108,9 @@ interface Spare {
 }
 
 /** Asks once. A scorer that answers at once costs no timer and no promise; it cannot be cut off either. */
-function ask<Item, Config>(
-  scorer: Scorer<Item, Config>,
-  { item, output }: Judgeable<Item>,
+function ask<Item, Config, Judged>(
+  scorer: Scorer<Item, Config, Judged>,
+  { item, output }: Judgeable<Item, Judged>,
   config: Config,
   timeoutMs: number,
   spare: Spare,
@@ -148,8 +154,8 @@ function badValue(name: string, value: unknown): ScoreFailure | null {
 }
 
 /** Sorts the answers of all scorers by score name. */
-function sortAnswers<Item, Config>(
-  scorers: readonly Scorer<Item, Config>[],
+function sortAnswers<Item, Config, Judged>(
+  scorers: readonly Scorer<Item, Config, Judged>[],
   answers: readonly Answer[],
 ): ScoredOutput {
   const scores: Record<string, number | null> = {};
@@ -170,9 +176,9 @@ function sortAnswers<Item, Config>(
   return { scores, failures };
 }
 
-function scoreOutput<Item, Config>(
-  scorers: readonly Scorer<Item, Config>[],
-  given: Judgeable<Item>,
+function scoreOutput<Item, Config, Judged>(
+  scorers: readonly Scorer<Item, Config, Judged>[],
+  given: Judgeable<Item, Judged>,
   config: Config,
   { timeoutMs, retries }: ScoringSettings,
   spare: Spare,
@@ -193,10 +199,10 @@ function scoreOutput<Item, Config>(
  * Scores of every output, in the order of the outputs, whichever scorer answers first. All scorers of a task judge an output at the
  * same time. Never rejects because of a scorer. Throws a ConfigError when two scorers have a name in common.
  */
-export async function scoreOutputs<Item, Config>(
-  task: Task<Item, Config>,
+export async function scoreOutputs<Item, Config, Judged = Output>(
+  task: ScoredTask<Item, Config, Judged>,
   config: Config,
-  outputs: readonly Judgeable<Item>[],
+  outputs: readonly Judgeable<Item, Judged>[],
   settings: ScoringSettings = scoringSettings.parse({}),
 ): Promise<ScoredOutput[]> {
   const scorers = taskScorers(task);
