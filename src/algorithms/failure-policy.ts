@@ -2,8 +2,12 @@
 
 import { z } from "zod";
 import { RunError } from "../core/errors.ts";
-import { failureKinds, type FailureKind, type ScoreFailure } from "../rollout/score-outputs.ts";
-import type { Rollout } from "../rollout/single-turn.ts";
+import {
+  failureKinds,
+  type FailureKind,
+  type ScoredOutput,
+  type ScoreFailure,
+} from "../rollout/score-outputs.ts";
 import type { RunDirectory } from "../run/run-directory.ts";
 import { newestCheckpoint } from "./stage.ts";
 
@@ -42,6 +46,11 @@ export const failureCounts = z.record(
   z.partialRecord(z.enum(failureKinds), z.int().min(0)),
 );
 export type FailureCounts = z.output<typeof failureCounts>;
+
+/** What was scored of one prompt, whatever a model made of it. */
+export interface ScoredGroup {
+  readonly completions: readonly ScoredOutput[];
+}
 
 /** Where a failure happened. */
 export interface FailurePlace {
@@ -83,7 +92,7 @@ function failureError(
  * of `names` go on from `counts`. Throws a RunError where a policy stops the run.
  */
 export function dropFailures(
-  rollouts: readonly Rollout<unknown>[],
+  rollouts: readonly ScoredGroup[],
   names: readonly string[],
   policies: FailurePolicies,
   counts: FailureCounts,

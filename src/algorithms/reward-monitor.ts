@@ -3,9 +3,13 @@
 
 import { z } from "zod";
 import { DataError, RunError } from "../core/errors.ts";
-import type { Rollout } from "../rollout/single-turn.ts";
 import type { RunDirectory } from "../run/run-directory.ts";
-import { dropFailures, failureCounts, failurePolicies } from "./failure-policy.ts";
+import {
+  dropFailures,
+  failureCounts,
+  failurePolicies,
+  type ScoredGroup,
+} from "./failure-policy.ts";
 import { findings, noStreaks, rewardWindow, streaks, withStep } from "./reward-window.ts";
 import { newestCheckpoint } from "./stage.ts";
 
@@ -68,7 +72,7 @@ export class RewardMonitor {
   }
 
   /** The samples that leave the step because a reward failed `[prompt][sample]`. Throws a RunError where a policy says stop. */
-  drop(step: number, rollouts: readonly Rollout<unknown>[]): readonly (readonly boolean[])[] {
+  drop(step: number, rollouts: readonly ScoredGroup[]): readonly (readonly boolean[])[] {
     const { rewards, run } = this.#watched;
     const place = { step, run };
     const { dropped, counts } = dropFailures(
@@ -83,7 +87,7 @@ export class RewardMonitor {
     return dropped;
   }
 
-  #tellFailures(rollouts: readonly Rollout<unknown>[]): void {
+  #tellFailures(rollouts: readonly ScoredGroup[]): void {
     for (const { failures } of rollouts.flatMap(({ completions }) => completions)) {
       for (const [name, { kind, error }] of Object.entries(failures)) {
         const what = this.#watched.rewards.includes(name)
@@ -98,7 +102,7 @@ export class RewardMonitor {
   /** Counts the step. Throws a RunError when a reward has said nothing for a whole window. */
   watch(
     step: number,
-    rollouts: readonly Rollout<unknown>[],
+    rollouts: readonly ScoredGroup[],
     groups: readonly { readonly withoutSpread: boolean }[],
   ): void {
     const { window } = this.#settings;

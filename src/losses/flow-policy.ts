@@ -45,18 +45,11 @@ export interface FlowPolicyInputs {
  * @throws ShapeError when log-probabilities and advantages differ in shape: a map that is missing is no map of ones.
  */
 export function flowPolicyLoss(
-  { ratio: { low, high }, kl }: Pick<FlowPolicy, "ratio" | "kl">,
+  { ratio: limits, kl }: Pick<FlowPolicy, "ratio" | "kl">,
   inputs: FlowPolicyInputs,
 ): { readonly loss: Tensor; readonly ratio: Tensor } {
-  const { logProbs, old, advantage, weights } = inputs;
-  requireSameShape("flowPolicyLoss: advantage", logProbs, advantage);
-  if (old !== undefined) requireSameShape("flowPolicyLoss: old", logProbs, old);
-  const logRatio = inputs.logRatio ?? sub(logProbs, old ?? stopGradient(logProbs));
-  requireSameShape("flowPolicyLoss: logRatio", logProbs, logRatio);
-  const ratio = exp(logRatio);
-  const plain = neg(mul(ratio, advantage));
-  const clipped = neg(mul(clamp(ratio, 1 - low, 1 + high), advantage));
-  const policy = weighted(rowMean(maximum(plain, clipped)), weights);
+  const { rows, ratio } = flowPolicyRows(limits, inputs);
+  const policy = weighted(rows, inputs.weights);
   if (kl.type === "none" || kl.weight === 0) return { loss: policy, ratio };
   if (inputs.kl === undefined) {
     const missing = { expected: "the KL of each row", got: "nothing" };
@@ -64,6 +57,22 @@ export function flowPolicyLoss(
   }
   const penalty = mul(weighted(inputs.kl.value, inputs.kl.weights), kl.weight);
   return { loss: add(policy, penalty), ratio };
+}
+
+/** The clipped loss of each row [batch], before weights and KL, and ρ of the shape of the log-probabilities. */
+export function flowPolicyRows(
+  { low, high }: Pick<FlowPolicy["ratio"], "low" | "high">,
+  inputs: Pick<FlowPolicyInputs, "logProbs" | "old" | "logRatio" | "advantage">,
+): { readonly rows: Tensor; readonly ratio: Tensor } {
+  const { logProbs, old, advantage } = inputs;
+  requireSameShape("flowPolicyLoss: advantage", logProbs, advantage);
+  if (old !== undefined) requireSameShape("flowPolicyLoss: old", logProbs, old);
+  const logRatio = inputs.logRatio ?? sub(logProbs, old ?? stopGradient(logProbs));
+  requireSameShape("flowPolicyLoss: logRatio", logProbs, logRatio);
+  const ratio = exp(logRatio);
+  const plain = neg(mul(ratio, advantage));
+  const clipped = neg(mul(clamp(ratio, 1 - low, 1 + high), advantage));
+  return { rows: rowMean(maximum(plain, clipped)), ratio };
 }
 
 /** Σ w x over rows [batch], exactly 0 where w is 0. */
