@@ -192,6 +192,15 @@ describe("list, show and data", () => {
     );
   });
 
+  it("shows every choice of a profile, those that it leaves open too", async () => {
+    const shown = (await alidade("show", "profile", "trl-1.13", "--json")).json();
+    const { choices, defaults } = shown as Record<string, { path: string }[]>;
+    const paths = [...choices!, ...defaults!].map((one) => one.path);
+    const open = ["loss.offPolicyMask", "loss.entropy", "loss.surrogate.cap", "overlong.mask"];
+    expect(paths).toEqual(expect.arrayContaining([...open, "withoutSpread.type", "topK"]));
+    expect(new Set(paths).size).toBe(paths.length);
+  });
+
   it("shows items with the task's settings as flags", async () => {
     const argv = ["data", "addition", "--count", "2", "--largest", "999", "--json"];
     const { items, config } = (await alidade(...argv)).json();
