@@ -29,8 +29,18 @@ export const localModel: DecoderConfig = {
   normEpsilon: 1e-5,
   qkvBias: false,
   qkNorm: false,
-  tiedEmbeddings: true,
+  tiedEmbeddings: false,
 };
+
+/** Random weights, but for one direction that all tokens share and that leads to the end: completions end early now and then. */
+export function initialiseLocal(engine: LocalEngine, seed = 5): void {
+  engine.initialise(randomStream(seed, "weights"));
+  const { width, vocabularySize } = localModel;
+  const embedding = engine.parameter("model.embed_tokens.weight");
+  for (let token = 0; token < vocabularySize; token++) embedding[token * width]! += 0.05;
+  const head = engine.parameter("lm_head.weight");
+  for (const token of tokenizer.stopTokens) head[token * width]! += 0.8;
+}
 
 type Config = typeof sumEnvironment.config;
 
@@ -89,14 +99,14 @@ export interface LocalRun {
   /** JSON lines to train on; absent: made items. */
   readonly rows?: string;
   readonly checkpointEvery?: number;
-  readonly seed?: number;
   /** Called after each call of the engine during the training; `abort` asks the run to stop. */
   readonly after?: (verb: EngineVerb, abort: () => void) => void;
 }
 
 /** Starts the run, or goes on with it when its folder exists. False: it was stopped. */
 export async function trainLocally(given: LocalRun): Promise<{ ended: boolean; lines: string[] }> {
-  const { engine, path, grpo, rows, seed = 5, task = localTask } = given;
+  const { engine, path, grpo, rows, task = localTask } = given;
+  const seed = 5;
   const run = existsSync(path)
     ? RunDirectory.open(path)
     : RunDirectory.create(path, { system: "sum", scale: "tiny", config: {}, seed, overrides: [] });
@@ -120,7 +130,7 @@ export async function trainLocally(given: LocalRun): Promise<{ ended: boolean; l
       }),
       weights: given.weights ?? { correct: 1, short: 0.5 },
       startsAs: "untrained",
-      initialise: async () => engine.initialise(randomStream(seed, "weights")),
+      initialise: async () => initialiseLocal(engine, seed),
     });
     return { ended: true, lines };
   } catch (error) {

@@ -69,7 +69,7 @@ async function expectSame(
   name: string,
   plan: Plan,
   verbs: readonly EngineVerb[] = ["accumulate", "step"],
-): Promise<void> {
+): Promise<{ lines: readonly string[] }> {
   const whole = await wholeRun(name, plan);
   const points = whole.verbs.flatMap((verb, index) => (verbs.includes(verb) ? [index + 1] : []));
   expect(points.length).toBeGreaterThan(4);
@@ -83,6 +83,7 @@ async function expectSame(
     if (!stopped.isWhole) stops++;
   }
   expect(stops).toBeGreaterThanOrEqual(points.length - 3); // after the last step there is nothing to resume
+  return whole;
 }
 
 const kl = { type: "loss", weight: 0.1 };
@@ -113,20 +114,42 @@ describe("a run that is resumed ends as one that was never stopped", () => {
     await expectSame("all", { grpo }, ["sample", "logProbs", "accumulate", "step"]);
   });
 
-  it("with checkpoints of its own inside the buffer", async () => {
+  it("from checkpoints of its own inside the buffer, when it died at any moment after them", async () => {
     const grpo = { steps: 7, minibatches: 2, iterations: 2, accumulation: 2 };
-    await expectSame("checkpoints", { grpo, checkpointEvery: 3 });
+    const plan: Plan = { grpo, checkpointEvery: 3 };
+    const whole = await wholeRun("died", plan);
+    for (let at = 2; at <= whole.verbs.length; at += 2) {
+      const path = join(root, "died", `at ${at}`);
+      let calls = 0;
+      const after = (): void => {
+        if (++calls === at) throw new Error("the power went");
+      };
+      const dying = trainLocally({ ...plan, engine: first, path, after });
+      await expect(dying).rejects.toThrow("the power went");
+      const verbs: EngineVerb[] = [];
+      const { ended } = await trainLocally({
+        ...plan,
+        engine: second,
+        path,
+        after: (verb) => void verbs.push(verb),
+      });
+      expect(ended).toBe(true);
+      expect(remains(path, second), `died after call ${at}`).toEqual(whole.remains);
+      const stepsBefore = whole.verbs.slice(0, at - 1).filter((verb) => verb === "step").length;
+      const kept = stepsBefore - (stepsBefore % 3);
+      expect(verbs.filter((verb) => verb === "step").length).toBe(7 - kept);
+    }
   });
 });
 
 const inBuffer = { steps: 4, minibatches: 2, accumulation: 2 };
 
-/** A judge that abstains now and then, and fails now and then. */
+/** A judge that abstains now and then, fails now and then, and gives every answer the same mark for its style. */
 const judge: Scorer<Sum, Config> = {
-  scores: { judge: "how early the text begins" },
+  scores: { judge: "how early the text begins", style: "always 1" },
   score: (_item, { text }) => {
     if (text.length === 2) throw new Error("cannot read this");
-    return { judge: text.length === 3 ? null : (text.codePointAt(0) ?? 0) };
+    return { judge: text.length === 3 ? null : (text.codePointAt(0) ?? 0), style: 1 };
   },
 };
 const warnings = { steps: 2, onConstant: "warn", onNull: "warn", onNoSpread: "warn" };
@@ -148,23 +171,18 @@ describe("the same holds in the buffer with", () => {
     ],
     [
       "groups that are dropped",
-      { grpo: { withoutSpread: { type: "drop" }, group: 3, prompts: 4 }, weights: { correct: 1 } },
+      {
+        grpo: { steps: 8, withoutSpread: { type: "drop" }, group: 3, prompts: 4 },
+        weights: { correct: 1 },
+      },
     ],
     [
       "greedy baselines",
       { grpo: { advantages: { type: "reward", baseline: "greedy", scale: { type: "none" } } } },
     ],
     [
-      "failing rewards, whose counters and windows go on",
-      {
-        grpo: { rewards: { error: { type: "stop-after", count: 999 }, window: warnings } },
-        task: { ...localTask, scorers: [judge] },
-        weights: { judge: 1 },
-      },
-    ],
-    [
       "masked and penalised overlong completions",
-      { grpo: { steps: 6, overlong: { mask: true, penalty: { buffer: 3 } } } },
+      { grpo: { steps: 6, maxTokens: 9, overlong: { mask: true, penalty: { buffer: 3 } } } },
     ],
     ["Muon", { grpo: { optimiser: { learningRate: 0.02, method: "muon" } } }],
     [
@@ -174,6 +192,22 @@ describe("the same holds in the buffer with", () => {
   ])("%s", async (name, plan) => {
     await expectSame(name, { ...plan, grpo: { ...inBuffer, ...plan.grpo } }, ["accumulate"]);
   });
+});
+
+it("counters, windows and what was said of failing rewards go on", async () => {
+  const rewards = { error: { type: "stop-after", count: 999 }, window: warnings };
+  const plan: Plan = {
+    grpo: { ...inBuffer, steps: 8, group: 8, rewards },
+    task: { ...localTask, scorers: [judge] },
+    weights: { judge: 1, style: 1 },
+  };
+  const { lines } = await expectSame("failing", plan, ["accumulate"]);
+  const said = lines.filter((line) => line.includes("judge failed") || line.includes("style"));
+  expect(said).toEqual([
+    expect.stringContaining("reward judge failed, its sample is left out"),
+    expect.stringContaining("reward style failed, its sample is left out"),
+    expect.stringMatching(/^grpo step 3: .* last 2 steps: style = 1$/),
+  ]);
 });
 
 describe("a damaged buffer", () => {

@@ -52,13 +52,13 @@ describe("overlong completions", () => {
   it("are penalised by DAPO's equation 13, in records, advantages and metrics", async () => {
     // maxTokens 9, buffer 4: 0 up to 5 tokens, then a quarter a token.
     const lengths = [3, 5, 6, 9];
-    const script: Script = {
+    const cut: Script = {
       answer: (_question, sample) => ({ text: "7".repeat(lengths[sample]!), isCut: true }),
     };
     const expected = [0, 0, 0.25 * 0.5, 0.5];
     const settings = { overlong: { penalty: { buffer: 4, weight: 0.5 } } };
     const score = (): { correct: number } => ({ correct: 1 });
-    const engine = await train({ script, settings, score });
+    const engine = await train({ script: cut, settings, score });
     const records = readSamples(path(), "grpo");
     records.forEach((record, index) => {
       expect(record["penalties"]).toEqual({ overlong: expected[index % 4] });
@@ -168,10 +168,9 @@ describe("groups without spread", () => {
     expect(batch.length).toBe(4);
     expect(window!.sequences).toBe(4);
     const records = readSamples(path(), "grpo");
-    expect(records.map((record) => (record["lossMask"] as [number, number][])[0]![0])).toEqual([
-      ...[1, 1, 1, 1],
-      ...Array.from({ length: 8 }, () => 0),
-    ]);
+    expect(records.map((record) => (record["lossMask"] as [number, number][])[0]![0])).toEqual(
+      Array.from({ length: 12 }, (_, index) => Number(index < 4)),
+    );
     // They were not trained on, so the trainer has said nothing of them.
     expect(records.map((record) => "trainerLogProbs" in record)).toEqual(
       records.map((_, index) => index < 4),

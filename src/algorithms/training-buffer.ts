@@ -93,7 +93,7 @@ const storedBuffer = z.object({
 const floats = (values: readonly (number | null)[]): Float32Array =>
   Float32Array.from(values, (value) => value ?? Number.NaN);
 
-/** Writes the buffer into the folder of a checkpoint; every number comes back as it was. */
+/** Writes the buffer into the folder of a checkpoint; every number comes back as it was, but for the sign of a zero. */
 export function writeBuffer(directory: string, { examples, results, pending }: TrainingBuffer) {
   const plain = {
     examples: examples.map(({ tokens, promptLength, advantage, ...rest }) => ({

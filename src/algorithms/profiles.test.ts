@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { grpoSettings } from "../../algorithms/grpo-settings.ts";
-import { isPlainObject } from "../../core/settings-schema.ts";
-import { profileNames, profiles } from "./index.ts";
+import { grpoSettings } from "./grpo-settings.ts";
+import { isPlainObject } from "../core/settings-schema.ts";
+import { profileNames, profiles } from "../losses/profiles/index.ts";
 
 /** Paths of the values that are no objects themselves. */
 const leavesOf = (value: unknown, path: readonly string[] = []): string[] =>
