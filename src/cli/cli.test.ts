@@ -335,6 +335,21 @@ describe("evaluate", () => {
     expect(wrong).toMatchObject({ code: 2 });
   });
 
+  it("names the version of a run whose settings it does not know", async () => {
+    await alidade("train", "counting", "--out", path);
+    const file = join(path, "run.json");
+    const record = JSON.parse(readFileSync(file, "utf8")) as { config: object };
+    const old = { ...record, config: { ...record.config, klBeta: 0.04 }, status: "interrupted" };
+    writeFileSync(file, JSON.stringify({ ...old, revision: "0123456789abcdef" }));
+    for (const command of ["resume", "evaluate"]) {
+      const { code, stderr } = await alidade(command, path);
+      expect(stderr).toMatch(/run\.json: expected settings that this version knows, got a run of/);
+      expect(stderr).toContain("revision 0123456789ab: settings: expected a known setting");
+      expect(code).not.toBe(0);
+    }
+    expect((await alidade("show", path)).code).toBe(0);
+  });
+
   it("takes a model folder of its own with a system", async () => {
     mkdirSync(path);
     writeFileSync(join(path, "config.json"), "{}");
