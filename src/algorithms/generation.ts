@@ -198,9 +198,9 @@ const needsTrainer = (settings: GrpoSettings): boolean =>
 
 /** Reward of the greedy completion of each prompt; null where it is not known. */
 async function greedyRewards<Item, Config>(
-  { engine, environment, settings, weights, seed }: GenerationContext<Item, Config>,
+  { engine, environment, settings, weights, seed, monitor }: GenerationContext<Item, Config>,
   items: readonly Item[],
-  { rollout }: GenerationPlace,
+  { rollout, step }: GenerationPlace,
 ): Promise<(number | null)[] | undefined> {
   const { advantages } = settings;
   if (advantages.type !== "reward" || advantages.baseline !== "greedy") return undefined;
@@ -211,11 +211,11 @@ async function greedyRewards<Item, Config>(
     random: (prompt) => randomStream(seed, "greedy", rollout, prompt),
   });
   const rollouts = await scoreGroups(environment, groups);
-  return rollouts.map(({ completions }) => {
-    const { scores, failures } = completions[0]!;
-    const isFailed = Object.keys(weights).some((name) => name in failures);
-    return isFailed ? null : weighScores(scores, weights);
-  });
+  // A baseline that failed is a failed reward like any other: counted, said, and the end of the run where the policy says so.
+  const dropped = monitor.drop(step, rollouts);
+  return rollouts.map(({ completions }, prompt) =>
+    dropped[prompt]![0]! ? null : weighScores(completions[0]!.scores, weights),
+  );
 }
 
 /** Reward of each completion, null where it abstains or was dropped. */

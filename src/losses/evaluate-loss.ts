@@ -12,6 +12,7 @@ import {
   type Tensor,
   type TensorData,
 } from "../tensor/index.ts";
+import { checkLossBatch, checkPolicyMask } from "./check-loss-batch.ts";
 import { lossMetrics } from "./loss-metrics.ts";
 import { needsSequences, readsEntropy, readsReference } from "./policy-loss.ts";
 import { preferenceLoss, type PreferenceInputs } from "./preference-loss.ts";
@@ -73,16 +74,19 @@ export interface LossValue {
  * Loss, gradient and metrics of a batch under a spec, a profile (`"trl-1.13"`) or a profile with changes
  * (`{ profile: "trl-1.13", surrogate: { type: "clip", high: 0.28 } }`), in float64.
  *
- * @throws EngineError when an array is missing or has another shape than `logprobs`; ConfigError for an unknown profile or choice.
+ * @throws EngineError when an array is missing or has another shape than `logprobs`, for names and windows that make no sense; ConfigError for an unknown profile or choice.
  * @example
  * evaluateLoss({ logprobs: [[-1], [-2]], advantages: [1, -1] }, "trl-1.13").gradient // [[-0.5], [0.5]]
  */
 export function evaluateLoss(batch: LossBatch, choice: LossChoice): LossValue {
+  checkLossBatch(batch);
   const loss = resolveLoss(choice);
   const { logprobs } = batch;
+  if (logprobs === undefined) throw missing("logprobs");
   const mask = checked("mask", batch.mask ?? logprobs.map(({ length }) => ones(length)), logprobs);
   if (loss.type === "preference") return evaluatePreference(batch, mask, loss.spec);
   if (loss.type === "cross-entropy") return evaluateSupervised(batch, mask, loss.aggregation);
+  checkPolicyMask(mask);
   return evaluatePolicy(batch, mask, loss.spec);
 }
 
@@ -168,8 +172,11 @@ function tokenAdvantages({ advantages, logprobs }: LossBatch): Ragged {
     throw wrongShape("advantages", `${logprobs.length} sequences`, String(advantages.length));
   }
   return logprobs.map((row, sequence) => {
-    const value = advantages[sequence]!;
-    return typeof value === "number" ? ones(row.length).map(() => value) : value;
+    const value = advantages[sequence];
+    if (typeof value === "number") return ones(row.length).map(() => value);
+    if (value !== null && value !== undefined) return value;
+    // A reward that is not known has an advantage of 0, and whoever leaves it out should say so.
+    throw wrongShape(`advantages[${sequence}]`, "a number, or one a token", String(value));
   });
 }
 

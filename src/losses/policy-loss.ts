@@ -152,6 +152,7 @@ function ratioOf(
   sequences: Sequences,
 ): Tensor {
   if (ratio === "token") return exp(limited(logRatio, min, max));
+  if (ratio === "sequence-product") return exp(limited(sequences.total(logRatio), min, max));
   const mean = sequences.mean(logRatio);
   if (ratio === "sequence") return exp(limited(mean, min, max));
   const ofToken = add(sub(logProbs, stopGradient(logProbs)), stopGradient(mean));
