@@ -15,15 +15,15 @@ const batchNames: Readonly<Record<keyof LossBatch, true>> = {
   window: true,
 };
 
-/** Smallest value of each count. */
-const windowLeast: Readonly<Record<keyof BatchWindow, number>> = {
-  accumulation: 1,
-  stepsPerGeneration: 1,
-  processes: 1,
-  sequences: 0,
-  stepTokens: 0,
-  generationTokens: 0,
-  maxTokens: 1,
+/** Whether 0 is a count of its kind. No count has to be whole: a batch may be a share of a process' part (verl). */
+const windowCounts: Readonly<Record<keyof BatchWindow, "positive" | "any">> = {
+  accumulation: "positive",
+  stepsPerGeneration: "positive",
+  processes: "positive",
+  sequences: "any",
+  stepTokens: "any",
+  generationTokens: "any",
+  maxTokens: "positive",
 };
 
 function checkNames(where: string, given: object, known: readonly string[]): void {
@@ -43,13 +43,17 @@ function checkNames(where: string, given: object, known: readonly string[]): voi
 export function checkLossBatch(batch: LossBatch): void {
   checkNames("evaluateLoss", batch, Object.keys(batchNames));
   const { window = {} } = batch;
-  checkNames("evaluateLoss: window", window, Object.keys(windowLeast));
+  checkNames("evaluateLoss: window", window, Object.keys(windowCounts));
   for (const [name, value] of Object.entries(window) as [keyof BatchWindow, number | undefined][]) {
     if (value === undefined) continue;
-    const least = windowLeast[name];
-    if (Number.isInteger(value) && value >= least) continue;
+    const isPositive = windowCounts[name] === "positive";
+    if (Number.isFinite(value) && (isPositive ? value > 0 : value >= 0)) continue;
     const where = `evaluateLoss: window.${name}`;
-    throw new EngineError({ where, expected: `a whole number >= ${least}`, got: String(value) });
+    throw new EngineError({
+      where,
+      expected: `a number ${isPositive ? ">" : ">="} 0`,
+      got: String(value),
+    });
   }
 }
 

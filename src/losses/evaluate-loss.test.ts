@@ -407,7 +407,7 @@ describe("bad input", () => {
     ["no logprobs", { advantages: [1] }, "verl", "logprobs: expected this array"],
     ["an unknown array", { ...batch, masks: [[1, 1], [1]] }, "verl", 'did you mean "mask"'],
     ["an unknown count", { ...batch, window: { acumulation: 2 } }, "verl", '"accumulation"'],
-    ["an empty window", { ...batch, window: { accumulation: 0 } }, "verl", "number >= 1, got 0"],
+    ["an empty window", { ...batch, window: { accumulation: 0 } }, "verl", "number > 0, got 0"],
     ["no count", { ...batch, window: { processes: -1 } }, "verl", "window.processes: expected"],
     ["a weight", { ...batch, mask: [[1, 0.5], [1]] }, "verl", "mask[0][1]: expected 0 or 1"],
     ["no mask", { ...batch, mask: [[1, Number.NaN], [1]] }, "verl", "expected 0 or 1, got NaN"],
