@@ -79,14 +79,16 @@ export async function generate<Item, Config>(
 ): Promise<Generation> {
   const { settings, monitor } = context;
   let { sampled, trainer, reference } = await sampleAndCompare(context, items, place, 0);
-  const seen = [sampled];
+  let result = compare(context, sampled, trainer, reference);
+  const seen = [{ rollouts: sampled.rollouts, groups: result.groups }];
   let refilled = 0;
   const rounds = settings.withoutSpread.type === "refill" ? settings.withoutSpread.rounds : 0;
   for (let round = 1; round <= rounds; round++) {
-    const flat = indicesWithoutSpread(sampled);
+    const flat = result.groups.flatMap(({ withoutSpread }, index) =>
+      withoutSpread ? [index] : [],
+    );
     if (flat.length === 0) break;
     const others = await sampleAndCompare(context, await more(flat.length), place, round);
-    seen.push(others.sampled);
     refilled += flat.length;
     const size = settings.group;
     sampled = {
@@ -97,27 +99,17 @@ export async function generate<Item, Config>(
     };
     trainer = trainer && replacedRows(trainer, flat, others.trainer!, size);
     reference = reference && replacedRows(reference, flat, others.reference!, size);
+    result = compare(context, sampled, trainer, reference);
+    const groups = flat.map((index) => result.groups[index]!);
+    seen.push({ rollouts: others.sampled.rollouts, groups });
   }
-  const result = compare(context, sampled, trainer, reference);
   monitor.watch(
     place.step,
     seen.flatMap(({ rollouts }) => rollouts),
-    refilled === 0 ? result.groups : seen.flatMap(spreadOf),
+    seen.flatMap(({ groups }) => groups),
   );
   return { ...sampled, ...result, trainer, reference, refilled };
 }
-
-const spreadOf = ({ rewards }: Sampled): { withoutSpread: boolean }[] =>
-  rewards.map((list) => ({ withoutSpread: isFlat(list) }));
-
-/** Rewards that are known are all equal. */
-function isFlat(rewards: readonly (number | null)[]): boolean {
-  const known = rewards.filter((reward) => reward !== null);
-  return known.every((reward) => reward === known[0]);
-}
-
-const indicesWithoutSpread = ({ rewards }: Sampled): number[] =>
-  rewards.flatMap((list, index) => (isFlat(list) ? [index] : []));
 
 function replaced<T>(list: readonly T[], at: readonly number[], others: readonly T[]): T[] {
   const result = [...list];
