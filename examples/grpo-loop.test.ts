@@ -116,6 +116,21 @@ describe("the loop in one file", () => {
     },
   );
 
+  it("takes a scorer that abstains for no zero", async () => {
+    const silent = { ...oddLength, score: () => ({ odd: null }) };
+    const engine = makeEngine();
+    const {
+      schedule: _s,
+      warmup: _w,
+      floor: _f,
+      ...optimiser
+    } = grpoSettings.parse(sizes).optimiser;
+    const loss = { profile: "trl-1.13" } as const;
+    const given = { engine, tokenizer, task: silent, config: {}, seed, item, ...sizes, loss };
+    await expect(grpoLoop({ ...given, optimiser })).rejects.toThrow("no odd for item 0 of step 1");
+    engine.dispose();
+  });
+
   it("is short", () => {
     const text = readFileSync(new URL("grpo-loop.ts", import.meta.url), "utf8");
     expect(text.split("\n").length).toBeLessThan(150);

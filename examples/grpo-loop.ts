@@ -73,7 +73,9 @@ export async function grpoLoop<Item, Config>(
             const output = { text: tokenizer.decodeAnswer(tokens), stopReason };
             const never = new AbortController().signal;
             const scores = await task.score(items[prompt]!, output, config, never);
-            return scores[task.accuracy]!;
+            const score = scores[task.accuracy] ?? Number.NaN;
+            if (Number.isFinite(score)) return score; // no number is not a zero: docs/rewards.md
+            throw new Error(`no ${task.accuracy} for item ${prompt} of step ${step}`);
           }),
         ),
       ),

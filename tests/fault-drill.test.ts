@@ -361,7 +361,7 @@ describe("a scorer that returns a constant", () => {
       `grpo step 4: expected rewards that tell answers apart, got reward with one value for every sample of the last 4 steps: correct = ${value}; no group with rewards that differ in the last 4 steps (grpo.rewards.window.onNoSpread=warn goes on; no checkpoint was written yet)`,
     );
     expect(result.lines).toEqual([
-      "25 of 25 groups without spread (all rewards equal): nothing to learn from them (metric groups/withoutSpread)",
+      "25 of 25 groups without spread (all rewards equal): nothing to learn from them",
     ]);
     const batch = result.engine.of("accumulate").flatMap((call) => call.batch);
     expect(batch.every(({ advantage }) => advantage === 0)).toBe(true);

@@ -199,6 +199,14 @@ describe("batchAdvantages", () => {
     expectClose(advantagesOf(groups, { type: "gdpo" }), [expected.slice(0, 3), expected.slice(3)]);
   });
 
+  it("has exact zeros for a group of equal scores beside others (GDPO)", () => {
+    // The means of the others leave 1e-17 in the mean of the batch.
+    const groups = groupsOf([1, 1, 1], [0.1, 0.7, 0.3], [0.1, 0.75, 0.31]);
+    const [flat, ...others] = batchAdvantages(groups, rule({ type: "gdpo" }));
+    expect(flat).toEqual({ advantages: [0, 0, 0], withoutSpread: true });
+    expect(others.map(({ withoutSpread }) => withoutSpread)).toEqual([false, false]);
+  });
+
   it("clips advantages", () => {
     expectClose(advantagesOf(groupsOf([9, 0, 1]), { type: "reward", scale: raw, clip: 2.5 }), [
       [2.5, -2.5, -7 / 3],

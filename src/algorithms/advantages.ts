@@ -155,7 +155,11 @@ function decoupled(
   });
   const flat = normalised(rows.flat(), deviation, epsilon);
   let start = 0;
-  return rows.map((row) => flat.slice(start, (start += row.length)));
+  return rows.map((row) => {
+    const ofGroup = flat.slice(start, (start += row.length));
+    // Sums of a group add up to 0, so equal ones are 0 and their mean over the batch is: what else comes out is rounding.
+    return allEqual(row.filter(isKnown)) ? row.map((value) => value && 0) : ofGroup;
+  });
 }
 
 function normalised(

@@ -124,6 +124,25 @@ describe("greedy baselines", () => {
     const found = engine.of("accumulate")[0]!.batch.map(({ advantage }) => advantage);
     expect(found).toEqual([0, 1, 0, 0, 0, 1, 0, 0]);
   });
+
+  it("that fail are failed rewards: the policy decides, and no number takes their place", async () => {
+    const advantages = { type: "reward", baseline: "greedy", scale: { type: "none" } };
+    // Two groups of four are scored first, then the greedy completion of each prompt.
+    const failing = () => {
+      let calls = 0;
+      return (): { correct: number } => {
+        if (++calls === 9) throw new Error("the judge is away");
+        return { correct: calls > 8 ? 0 : 1 };
+      };
+    };
+    await expect(train({ settings: { advantages }, score: failing() })).rejects.toThrow(
+      "grpo step 1: prompt 0, sample 0: expected a number or null for reward correct",
+    );
+    const rewards = { error: { type: "drop-sample" } };
+    const engine = await train({ settings: { advantages, rewards }, score: failing() });
+    const found = engine.of("accumulate")[0]!.batch.map(({ advantage }) => advantage);
+    expect(found).toEqual([0, 0, 0, 0, 1, 1, 1, 1]);
+  });
 });
 
 /** Sums below the limit are solved by one of four answers, the others never. */

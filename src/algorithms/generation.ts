@@ -79,14 +79,16 @@ export async function generate<Item, Config>(
 ): Promise<Generation> {
   const { settings, monitor } = context;
   let { sampled, trainer, reference } = await sampleAndCompare(context, items, place, 0);
-  const seen = [sampled];
+  let result = compare(context, sampled, trainer, reference);
+  const seen = [{ rollouts: sampled.rollouts, groups: result.groups }];
   let refilled = 0;
   const rounds = settings.withoutSpread.type === "refill" ? settings.withoutSpread.rounds : 0;
   for (let round = 1; round <= rounds; round++) {
-    const flat = indicesWithoutSpread(sampled);
+    const flat = result.groups.flatMap(({ withoutSpread }, index) =>
+      withoutSpread ? [index] : [],
+    );
     if (flat.length === 0) break;
     const others = await sampleAndCompare(context, await more(flat.length), place, round);
-    seen.push(others.sampled);
     refilled += flat.length;
     const size = settings.group;
     sampled = {
@@ -97,27 +99,17 @@ export async function generate<Item, Config>(
     };
     trainer = trainer && replacedRows(trainer, flat, others.trainer!, size);
     reference = reference && replacedRows(reference, flat, others.reference!, size);
+    result = compare(context, sampled, trainer, reference);
+    const groups = flat.map((index) => result.groups[index]!);
+    seen.push({ rollouts: others.sampled.rollouts, groups });
   }
-  const result = compare(context, sampled, trainer, reference);
   monitor.watch(
     place.step,
     seen.flatMap(({ rollouts }) => rollouts),
-    refilled === 0 ? result.groups : seen.flatMap(spreadOf),
+    seen.flatMap(({ groups }) => groups),
   );
   return { ...sampled, ...result, trainer, reference, refilled };
 }
-
-const spreadOf = ({ rewards }: Sampled): { withoutSpread: boolean }[] =>
-  rewards.map((list) => ({ withoutSpread: isFlat(list) }));
-
-/** Rewards that are known are all equal. */
-function isFlat(rewards: readonly (number | null)[]): boolean {
-  const known = rewards.filter((reward) => reward !== null);
-  return known.every((reward) => reward === known[0]);
-}
-
-const indicesWithoutSpread = ({ rewards }: Sampled): number[] =>
-  rewards.flatMap((list, index) => (isFlat(list) ? [index] : []));
 
 function replaced<T>(list: readonly T[], at: readonly number[], others: readonly T[]): T[] {
   const result = [...list];
@@ -198,9 +190,9 @@ const needsTrainer = (settings: GrpoSettings): boolean =>
 
 /** Reward of the greedy completion of each prompt; null where it is not known. */
 async function greedyRewards<Item, Config>(
-  { engine, environment, settings, weights, seed }: GenerationContext<Item, Config>,
+  { engine, environment, settings, weights, seed, monitor }: GenerationContext<Item, Config>,
   items: readonly Item[],
-  { rollout }: GenerationPlace,
+  { rollout, step }: GenerationPlace,
 ): Promise<(number | null)[] | undefined> {
   const { advantages } = settings;
   if (advantages.type !== "reward" || advantages.baseline !== "greedy") return undefined;
@@ -211,11 +203,11 @@ async function greedyRewards<Item, Config>(
     random: (prompt) => randomStream(seed, "greedy", rollout, prompt),
   });
   const rollouts = await scoreGroups(environment, groups);
-  return rollouts.map(({ completions }) => {
-    const { scores, failures } = completions[0]!;
-    const isFailed = Object.keys(weights).some((name) => name in failures);
-    return isFailed ? null : weighScores(scores, weights);
-  });
+  // A baseline that failed is a failed reward like any other: counted, said, and the end of the run where the policy says so.
+  const dropped = monitor.drop(step, rollouts);
+  return rollouts.map(({ completions }, prompt) =>
+    dropped[prompt]![0]! ? null : weighScores(completions[0]!.scores, weights),
+  );
 }
 
 /** Reward of each completion, null where it abstains or was dropped. */

@@ -68,6 +68,23 @@ describe("sizes that do not fit", () => {
   });
 });
 
+describe("a deviation", () => {
+  it.each([
+    ["none", ["group", "batch"]],
+    ["greedy", ["group", "batch"]],
+    ["batch-mean", ["group"]],
+    ["group-mean", []],
+    ["leave-one-out", []],
+  ])("divides no distance from elsewhere: baseline %s", (baseline, refused) => {
+    for (const type of ["none", "group", "batch"]) {
+      const issues = issuesOf({ advantages: { type: "reward", baseline, scale: { type } } });
+      const message = `advantages.scale.type: other than ${type} with advantages.baseline=${baseline} `;
+      const expected = refused.includes(type) ? [expect.stringContaining(message)] : [];
+      expect(issues).toEqual(expected);
+    }
+  });
+});
+
 describe("penalties where each score is normalised by itself", () => {
   const advantages = { type: "gdpo" };
 

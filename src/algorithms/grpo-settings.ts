@@ -1,7 +1,7 @@
 // Settings of the GRPO stage, and the loss that they stand for. What is not set has the value of the profile.
 
 import { z } from "zod";
-import { advantageSettings } from "../core/advantage-spec.ts";
+import { advantageSettings, type AdvantageSpec } from "../core/advantage-spec.ts";
 import { policySettings, type PolicyLoss } from "../core/loss-spec.ts";
 import { readsReference } from "../losses/policy-loss.ts";
 import { profileNames } from "../losses/profiles/index.ts";
@@ -123,12 +123,31 @@ export const grpoSettings = z
     if (value.advantages.type === "gdpo" && loss.kl.type === "reward" && loss.kl.weight !== 0) {
       refuse(["loss", "kl", "weight"], `0 ${unused}`, loss.kl.weight);
     }
+    const { advantages } = value;
+    if (dividesForeign(advantages)) {
+      const { baseline, scale } = advantages;
+      const why =
+        "among equal rewards the deviation is 0, and the distance from this baseline is not";
+      const message = `other than ${scale.type} with advantages.baseline=${baseline} (${why})`;
+      refuse(["advantages", "scale", "type"], message, scale.type);
+    }
     const buffer = value.overlong.penalty?.buffer ?? 0;
     if (buffer > value.maxTokens) {
       refuse(["overlong", "penalty", "buffer"], `at most maxTokens ${value.maxTokens}`, buffer);
     }
   });
 export type GrpoSettings = z.output<typeof grpoSettings>;
+
+/** Whether a deviation divides distances from a baseline of elsewhere: equal rewards would become advantages of 1 / ε. */
+function dividesForeign(
+  advantages: AdvantageSpec,
+): advantages is Extract<AdvantageSpec, { type: "reward" }> {
+  if (advantages.type !== "reward") return false;
+  const { baseline, scale } = advantages;
+  const isElsewhere = baseline === "none" || baseline === "greedy";
+  if (scale.type === "batch") return isElsewhere;
+  return scale.type === "group" && (isElsewhere || baseline === "batch-mean");
+}
 
 /** The loss that the engine is given. */
 export function lossOf({ loss, logits, temperature }: GrpoSettings): PolicyLoss {

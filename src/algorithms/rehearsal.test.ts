@@ -128,7 +128,8 @@ describe("planRehearsal", () => {
     );
     await rehearsal.measure();
     expect(told).toEqual([
-      "rehearsal: SFT step at most 0.13 s, 30 steps 0:04; GRPO generation batch of 2 steps at most 2.1 s (sampling 1.2, training 0.90), 4000 steps 1:10:00",
+      "rehearsal: SFT step at most 0.13 s, 30 steps 0:04",
+      "rehearsal: GRPO generation batch of 2 steps at most 2.1 s (sampling 1.2, training 0.90), 4000 steps 1:10:00",
       expect.stringMatching(
         /^rehearsal: memory at most 9\.\d GB of 24\.0 GB; all with every sample at its longest$/,
       ),

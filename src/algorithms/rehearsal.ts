@@ -178,7 +178,7 @@ async function measure<Item, Config>(
   const computed = bytesOf(plan.parts);
   const most = Math.max(peak, computed);
   refuseTooMuch(plan, most);
-  if (times.length > 0) progress.line(`rehearsal: ${times.map(describeTime).join("; ")}`);
+  for (const time of times) progress.line(`rehearsal: ${describeTime(time)}`);
   if (computed > 0)
     progress.line(
       `rehearsal: memory at most ${showBytes(most)} of ${showBytes(plan.obtainable)}; all with every sample at its longest`,

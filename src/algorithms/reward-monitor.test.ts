@@ -37,7 +37,7 @@ describe("a loss of 0", () => {
     metrics: { loss, "groups/withoutSpread": flat / groups },
     groups,
   });
-  const expected = /^loss 0 is expected at the first optimiser step of a rollout/;
+  const expected = /^loss 0 is expected at the first step of a generation batch/;
 
   it("is explained once in a run, resumed or not", () => {
     const { monitor, lines } = monitorWith();

@@ -7,7 +7,11 @@ const action = (by: "stop" | "warn", help: string) =>
   z.enum(["stop", "warn"]).default(by).describe(help);
 
 export const rewardWindow = z.object({
-  steps: z.int().min(1).default(20).describe("steps of a window"),
+  steps: z
+    .int()
+    .min(1)
+    .default(20)
+    .describe("generation batches of a window: optimiser steps, where each feeds one"),
   onNull: action("stop", "when a reward gave no number for any sample of a whole window"),
   onConstant: action(
     "warn",

@@ -40,13 +40,13 @@ export function explainStep(
   if (flat < groups && Math.abs(metrics["loss"]!) < ZERO_LOSS && gradientNorm > 0) {
     monitor.tellOnce(
       ["zero loss"],
-      "loss 0 is expected at the first optimiser step of a rollout: the ratio is 1 and advantages are centred; the gradient is not 0 (metric gradientNorm)",
+      "loss 0 is expected at the first step of a generation batch: ratio 1, centred advantages; the gradient is not 0",
     );
   }
   if (2 * flat > groups) {
     monitor.tellOnce(
       ["groups without spread"],
-      `${flat} of ${groups} groups without spread (all rewards equal): nothing to learn from them (metric groups/withoutSpread)`,
+      `${flat} of ${groups} groups without spread (all rewards equal): nothing to learn from them`,
     );
   }
 }

@@ -192,6 +192,15 @@ describe("list, show and data", () => {
     );
   });
 
+  it("shows every choice of a profile, those that it leaves open too", async () => {
+    const shown = (await alidade("show", "profile", "trl-1.13", "--json")).json();
+    const { choices, defaults } = shown as Record<string, { path: string }[]>;
+    const paths = [...choices!, ...defaults!].map((one) => one.path);
+    const open = ["loss.offPolicyMask", "loss.entropy", "loss.surrogate.cap", "overlong.mask"];
+    expect(paths).toEqual(expect.arrayContaining([...open, "withoutSpread.type", "topK"]));
+    expect(new Set(paths).size).toBe(paths.length);
+  });
+
   it("shows items with the task's settings as flags", async () => {
     const argv = ["data", "addition", "--count", "2", "--largest", "999", "--json"];
     const { items, config } = (await alidade(...argv)).json();
@@ -324,6 +333,21 @@ describe("evaluate", () => {
     expect((await alidade("evaluate", model)).code).toBe(0);
     const wrong = await alidade("evaluate", path, "--task", "maze");
     expect(wrong).toMatchObject({ code: 2 });
+  });
+
+  it("names the version of a run whose settings it does not know", async () => {
+    await alidade("train", "counting", "--out", path);
+    const file = join(path, "run.json");
+    const record = JSON.parse(readFileSync(file, "utf8")) as { config: object };
+    const old = { ...record, config: { ...record.config, klBeta: 0.04 }, status: "interrupted" };
+    writeFileSync(file, JSON.stringify({ ...old, revision: "0123456789abcdef" }));
+    for (const command of ["resume", "evaluate"]) {
+      const { code, stderr } = await alidade(command, path);
+      expect(stderr).toMatch(/run\.json: expected settings that this version knows, got a run of/);
+      expect(stderr).toContain("revision 0123456789ab: settings: expected a known setting");
+      expect(code).not.toBe(0);
+    }
+    expect((await alidade("show", path)).code).toBe(0);
   });
 
   it("takes a model folder of its own with a system", async () => {

@@ -14,6 +14,7 @@ import { refuseCustomRun } from "./custom-run.ts";
 import { findModel } from "./find-model.ts";
 import { formatNumber, formatTable, formatValue } from "./output.ts";
 import { TerminalProgress } from "./progress.ts";
+import { storedConfig } from "./stored-config.ts";
 import { findScale } from "./train.ts";
 
 interface EvaluateOptions {
@@ -36,8 +37,11 @@ function findSettings(
   if (options.system === undefined && existsSync(join(parent, "run.json"))) {
     const { record } = RunDirectory.open(parent);
     refuseCustomRun(record, parent, "evaluate it in a program of your own with evaluateTask");
-    const settings = record.config as Readonly<Record<string, unknown>>;
-    return { system: findSystem(record.system, context.systems), settings };
+    const system = findSystem(record.system, context.systems);
+    return {
+      system,
+      settings: storedConfig(system, record, parent) as Readonly<Record<string, unknown>>,
+    };
   }
   const byTask = context.systems.find((system) => system.task.name === options.task);
   if (options.system === undefined && byTask === undefined) {

@@ -27,6 +27,7 @@ import { refuseCustomRun } from "./custom-run.ts";
 import { formatNumber, formatTable } from "./output.ts";
 import { failuresText, sampleName, signed } from "./sample-view.ts";
 import { findSampleStage } from "./samples.ts";
+import { storedConfig } from "./stored-config.ts";
 
 interface RescoreOptions {
   readonly json?: boolean;
@@ -56,10 +57,10 @@ function findScoring(
     const why = "what was sampled stays as it is, so nothing else can change";
     throw new ConfigError({ where: "--set", expected, got: JSON.stringify(stranger), hint: why });
   }
-  const settings = record.config as Readonly<Record<string, unknown>>;
-  const before = system.scoring(resolveConfig(system.settings, settings, []));
+  const stored = storedConfig(system, record, path);
+  const before = system.scoring(stored);
   refuseGreedyBaseline(before, path, hint);
-  const after = system.scoring(resolveConfig(system.settings, settings, changes));
+  const after = system.scoring(resolveConfig(system.settings, stored as object, changes));
   return { system, before, after };
 }
 

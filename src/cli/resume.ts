@@ -2,12 +2,12 @@
 
 import type { Command } from "commander";
 import { ConfigError } from "../core/errors.ts";
-import { resolveConfig } from "../algorithms/resolve-config.ts";
 import { RunDirectory } from "../run/run-directory.ts";
 import { findSystem } from "../systems/registry.ts";
 import { type CommandContext, type CommandResult, printResult, subcommand } from "./command.ts";
 import { refuseCustomRun, resumeByProgram } from "./custom-run.ts";
 import { commandName, executeRun } from "./execute-run.ts";
+import { storedConfig } from "./stored-config.ts";
 
 async function resume(context: CommandContext, path: string): Promise<CommandResult> {
   const run = RunDirectory.open(path);
@@ -20,8 +20,7 @@ async function resume(context: CommandContext, path: string): Promise<CommandRes
   const hint = `to continue it, ${resumeByProgram}: trainTask goes on from the newest checkpoint`;
   refuseCustomRun(record, path, hint);
   const system = findSystem(record.system, context.systems);
-  const settings = record.config as Readonly<Record<string, unknown>>;
-  const config = resolveConfig(system.settings, settings, []);
+  const config = storedConfig(system, record, path);
   const position = run.resume();
   const from =
     position === null

@@ -2,10 +2,9 @@
 
 import { grpoSettings } from "../algorithms/grpo-settings.ts";
 import { unknownName } from "../core/errors.ts";
-import { describeSettings } from "../core/settings.ts";
 import { profileNames, profiles, type Profile } from "../losses/profiles/index.ts";
 import type { CommandResult } from "./command.ts";
-import { flatPaths } from "./flat-settings.ts";
+import { flatPaths, type FlatSetting } from "./flat-settings.ts";
 import { formatTable, formatValue, wrapText } from "./output.ts";
 
 interface Choice {
@@ -30,6 +29,27 @@ const choicesOf = (profile: Profile): Choice[] =>
     value,
     reason: reasonOf(profile, path),
   }));
+
+/** What depends on the task and the machine, and what no trainer has. */
+const outside = [
+  "steps",
+  "prompts",
+  "accumulation",
+  "maxTokens",
+  "samplesEvery",
+  "optimiser",
+  "rewards",
+] as const;
+
+/** What a run with the profile has where the profile says nothing. */
+function defaultsOf(name: string, { settings }: Profile): FlatSetting[] {
+  const resolved = grpoSettings.parse({ profile: name, steps: 0, maxTokens: 1, ...settings });
+  const chosen = new Set(flatPaths(settings).map(({ path }) => path));
+  const hidden = new Set<string>(["profile", ...outside]);
+  return flatPaths(resolved).filter(
+    ({ path }) => !chosen.has(path) && !hidden.has(path.split(".")[0]!),
+  );
+}
 
 /** Choices under the reason that they share, in order. */
 function byReason(choices: readonly Choice[]): { reason: string; choices: Choice[] }[] {
@@ -71,17 +91,15 @@ export function showProfile(name: string | undefined): CommandResult {
       wrapText(reason, 100, "      "),
     ].join("\n"),
   );
-  const set = new Set(choices.map(({ path }) => path));
-  const open = describeSettings(grpoSettings)
-    .map(({ path }) => path)
-    .filter((path) => !set.has(path) && path !== "profile" && !path.includes("."));
+  const defaults = defaultsOf(name, profile);
   return {
-    json: { name, title: profile.title, sources: profile.sources, choices },
+    json: { name, title: profile.title, sources: profile.sources, choices, defaults },
     text: [
       `${name}: ${profile.title}`,
       `Sources\n${profile.sources.map((source) => `  ${source}`).join("\n")}`,
       `Choices, each with its reason\n${blocks.join("\n")}`,
-      `Not part of a profile\n${wrapText(`${open.map((path) => `grpo.${path}`).join(", ")}: as the scale or you set them`, 100, "  ")}`,
+      `Left at the default of the stage\n${formatTable(defaults.map(({ path, value }) => [`  grpo.${path}`, formatValue(value)]))}`,
+      `Not part of a profile\n${wrapText(`${outside.map((path) => `grpo.${path}`).join(", ")}: as the scale or you set them`, 100, "  ")}`,
     ].join("\n\n"),
   };
 }

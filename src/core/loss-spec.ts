@@ -167,10 +167,10 @@ export type SamplerUse = z.output<typeof samplerSettings>;
 /** Every choice of a policy-gradient loss. */
 export const policySettings = z.object({
   ratio: z
-    .enum(["token", "sequence", "sequence-token"])
+    .enum(["token", "sequence", "sequence-token", "sequence-product"])
     .default("token")
     .describe(
-      "ρ of each token; of the sequence, exp(mean log ratio) (GSPO); or that value with the gradient of the token (GSPO-token)",
+      "ρ of each token; of the sequence, exp(mean log ratio) (GSPO); that value with the gradient of the token (GSPO-token); or exp(sum of log ratios), the ratio of whole completions (RLOO)",
     ),
   logRatio: z
     .object({

@@ -18,6 +18,9 @@ describe("mean, standardDeviation, quantile", () => {
     expect(quantile([3, 1, 2, 10], 0.5)).toBe(2.5);
     expect(quantile([3, 1, 2, 10], 0.9)).toBeCloseTo(7.9, 12);
     expect(quantile([5], 1)).toBe(5);
+    expect(quantile([1, Infinity, Infinity], 0)).toBe(1);
+    expect(quantile([1, Infinity, Infinity], 0.75)).toBe(Infinity);
+    expect(quantile([1, Infinity, Infinity], 1)).toBe(Infinity);
     expect(() => quantile([1], 1.1)).toThrow("expected a fraction in [0, 1], got 1.1");
   });
 });

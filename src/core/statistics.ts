@@ -46,7 +46,9 @@ export function quantile(values: Iterable<number>, fraction: number): number {
   const position = fraction * (sorted.length - 1);
   const below = Math.floor(position);
   const low = sorted[below]!;
-  return low + (position - below) * ((sorted[below + 1] ?? low) - low);
+  const high = sorted[below + 1] ?? low;
+  // Between two infinities, or exactly at one, a difference would be NaN.
+  return position === below || low === high ? low : low + (position - below) * (high - low);
 }
 
 /**

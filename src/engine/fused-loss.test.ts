@@ -27,6 +27,7 @@ const everySpec: readonly PolicyChoice[] = [
   { profile: "dr-grpo", entropy: { weight: 0.05 }, offPolicyMask: { threshold: 0.01 } },
   { profile: "gspo", surrogate: { type: "clip", low: 0.2, high: 0.2 } },
   { profile: "gspo", ratio: "sequence-token", aggregation: { type: "sequence-sum" } },
+  { profile: "rloo" },
   { profile: "cispo", surrogate: { type: "cispo", low: 0.7, high: 1.3 } },
   { surrogate: { type: "sapo" }, aggregation: { type: "micro-batch-token-mean", sequences: 2 } },
   { surrogate: { type: "vespo" }, sampler: { type: "correction", level: "token" } },

@@ -610,11 +610,9 @@ export class LocalEngine implements Engine {
     const hasBonus = loss.type === "policy-gradient" && readsEntropy(loss);
     const { logProbs, entropy } = this.#distribution(shape, temperature, hasBonus);
     const arrayExtents = lossExtents(shape, loss, arrays);
-    const inputs: LossInputs = {
-      logProbs,
-      entropy,
-      ...mapValues(arrayExtents, (name, extent) => input(name, extent)),
-    };
+    const { membership, ...rows } = mapValues(arrayExtents, (name, extent) => input(name, extent));
+    const sequences = membership && { membership };
+    const inputs: LossInputs = { logProbs, entropy, ...rows, ...(sequences && { sequences }) };
     const total = batchLoss(loss, inputs);
     const { specs } = this.#layout;
     const inPlace: Record<string, string> = {};

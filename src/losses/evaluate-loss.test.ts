@@ -280,6 +280,29 @@ describe("the gradient", () => {
   });
 });
 
+describe("RLOO", () => {
+  it("compares whole completions, as TRL's RLOOTrainer: -min(c A, clip(c) A), c = exp(sum of log-ratios)", () => {
+    const logprobs = [[-1.1, -0.9, -2], [-0.4], [-1, -1.5]];
+    const old = [[-1, -1, -2.05], [-0.5], [-1.6, -1.5]];
+    const advantages = [1, -0.5, 2];
+    const { loss, gradient, metrics } = evaluateLoss({ logprobs, old, advantages }, "rloo");
+    const ratios = logprobs.map((now, sequence) =>
+      Math.exp(now.reduce((total, value, time) => total + value - old[sequence]![time]!, 0)),
+    );
+    const terms = ratios.map((ratio, sequence) => {
+      const advantage = advantages[sequence]!;
+      return -Math.min(ratio * advantage, Math.min(Math.max(ratio, 0.8), 1.2) * advantage);
+    });
+    expect(loss).toBeCloseTo(terms.reduce((total, term) => total + term, 0) / 3, 12);
+    // Every token of a long completion has the slope of the whole one; the third is clipped.
+    expect(gradient[0]).toEqual([0, 1, 2].map(() => expect.closeTo(-ratios[0]! / 3, 12)));
+    expect(gradient[1]).toEqual([expect.closeTo((0.5 * ratios[1]!) / 3, 12)]);
+    expect(gradient[2]).toEqual([0, 0]);
+    expect(metrics["ratio/max"]).toBeCloseTo(ratios[2]!, 12);
+    expect(metrics["clip/high"]).toBeCloseTo(1 / 3, 12);
+  });
+});
+
 describe("a window", () => {
   const batch = anyBatch();
   const part = (from: number, to: number): LossBatch =>
@@ -381,8 +404,21 @@ describe("bad input", () => {
       "mask[1]: expected 1 numbers, as in logprobs, got 2",
     ],
     ["nothing", { logprobs: [], advantages: [] }, "verl", "expected at least one token"],
+    ["no logprobs", { advantages: [1] }, "verl", "logprobs: expected this array"],
+    ["an unknown array", { ...batch, masks: [[1, 1], [1]] }, "verl", 'did you mean "mask"'],
+    ["an unknown count", { ...batch, window: { acumulation: 2 } }, "verl", '"accumulation"'],
+    ["an empty window", { ...batch, window: { accumulation: 0 } }, "verl", "number > 0, got 0"],
+    ["no count", { ...batch, window: { processes: -1 } }, "verl", "window.processes: expected"],
+    ["a weight", { ...batch, mask: [[1, 0.5], [1]] }, "verl", "mask[0][1]: expected 0 or 1"],
+    ["no mask", { ...batch, mask: [[1, Number.NaN], [1]] }, "verl", "expected 0 or 1, got NaN"],
+    [
+      "no advantage",
+      { ...batch, advantages: [1, null] },
+      "verl",
+      "advantages[1]: expected a number",
+    ],
   ] as const)("%s is an error that says where", (_title, given, choice, message) => {
-    const use = (): unknown => evaluateLoss(given, choice);
+    const use = (): unknown => evaluateLoss(given as unknown as LossBatch, choice);
     expect(use).toThrow(EngineError);
     expect(use).toThrow(message);
   });

@@ -12,8 +12,9 @@ import {
   type Tensor,
   type TensorData,
 } from "../tensor/index.ts";
+import { checkLossBatch, checkPolicyMask } from "./check-loss-batch.ts";
 import { lossMetrics } from "./loss-metrics.ts";
-import { needsSequences, readsEntropy, readsReference } from "./policy-loss.ts";
+import { readsEntropy, readsReference, type SequenceLayout } from "./policy-loss.ts";
 import { preferenceLoss, type PreferenceInputs } from "./preference-loss.ts";
 import { resolveLoss, type LossChoice } from "./resolve-loss.ts";
 import { batchLoss } from "./token-loss.ts";
@@ -73,16 +74,19 @@ export interface LossValue {
  * Loss, gradient and metrics of a batch under a spec, a profile (`"trl-1.13"`) or a profile with changes
  * (`{ profile: "trl-1.13", surrogate: { type: "clip", high: 0.28 } }`), in float64.
  *
- * @throws EngineError when an array is missing or has another shape than `logprobs`; ConfigError for an unknown profile or choice.
+ * @throws EngineError when an array is missing or has another shape than `logprobs`, for names and windows that make no sense; ConfigError for an unknown profile or choice.
  * @example
  * evaluateLoss({ logprobs: [[-1], [-2]], advantages: [1, -1] }, "trl-1.13").gradient // [[-0.5], [0.5]]
  */
 export function evaluateLoss(batch: LossBatch, choice: LossChoice): LossValue {
+  checkLossBatch(batch);
   const loss = resolveLoss(choice);
   const { logprobs } = batch;
+  if (logprobs === undefined) throw missing("logprobs");
   const mask = checked("mask", batch.mask ?? logprobs.map(({ length }) => ones(length)), logprobs);
   if (loss.type === "preference") return evaluatePreference(batch, mask, loss.spec);
   if (loss.type === "cross-entropy") return evaluateSupervised(batch, mask, loss.aggregation);
+  checkPolicyMask(mask);
   return evaluatePolicy(batch, mask, loss.spec);
 }
 
@@ -106,15 +110,11 @@ function evaluatePolicy(batch: LossBatch, mask: Ragged, spec: PolicySpec): LossV
       entropyWeights: entropyWeights(spec, mask, window, weights),
     }),
   };
-  const result = run(
-    wanted,
-    logprobs,
-    needsSequences(spec, sampler !== undefined),
-    ({ membership, ...rows }) =>
-      batchLoss(
-        { ...spec, type: "policy-gradient", temperature: 1 },
-        { ...(rows as unknown as { logProbs: Tensor }), ...(membership && { membership }) },
-      ),
+  const result = run(wanted, logprobs, (rows, sequences) =>
+    batchLoss(
+      { ...spec, type: "policy-gradient", temperature: 1 },
+      { ...(rows as unknown as { logProbs: Tensor }), sequences },
+    ),
   );
   const measured = { logProbs: logprobs, mask, advantages, old, sampler };
   return { ...result, metrics: lossMetrics(spec, { ...measured, reference: batch.reference }) };
@@ -122,7 +122,7 @@ function evaluatePolicy(batch: LossBatch, mask: Ragged, spec: PolicySpec): LossV
 
 function evaluateSupervised(batch: LossBatch, mask: Ragged, aggregation: Aggregation): LossValue {
   const weights = tokenWeights(mask, aggregation, windowOf(mask, batch.window ?? {}));
-  const result = run({ logProbs: batch.logprobs, weights }, batch.logprobs, false, (rows) =>
+  const result = run({ logProbs: batch.logprobs, weights }, batch.logprobs, (rows) =>
     batchLoss({ type: "cross-entropy", aggregation }, rows as { logProbs: Tensor }),
   );
   return { ...result, metrics: {} };
@@ -137,8 +137,9 @@ function evaluatePreference(batch: LossBatch, mask: Ragged, spec: PreferenceSpec
       got: `${logprobs.length} sequences`,
     });
   }
-  const result = run({ logProbs: logprobs, reference, mask }, logprobs, true, (inputs) => {
-    return preferenceLoss(spec, inputs as unknown as PreferenceInputs).loss;
+  const result = run({ logProbs: logprobs, reference, mask }, logprobs, (rows, sequences) => {
+    const inputs = { ...rows, sequences } as unknown as PreferenceInputs;
+    return preferenceLoss(spec, inputs).loss;
   });
   return { ...result, metrics: {} };
 }
@@ -168,8 +169,11 @@ function tokenAdvantages({ advantages, logprobs }: LossBatch): Ragged {
     throw wrongShape("advantages", `${logprobs.length} sequences`, String(advantages.length));
   }
   return logprobs.map((row, sequence) => {
-    const value = advantages[sequence]!;
-    return typeof value === "number" ? ones(row.length).map(() => value) : value;
+    const value = advantages[sequence];
+    if (typeof value === "number") return ones(row.length).map(() => value);
+    if (value !== null && value !== undefined) return value;
+    // A reward that is not known has an advantage of 0, and whoever leaves it out should say so.
+    throw wrongShape(`advantages[${sequence}]`, "a number, or one a token", String(value));
   });
 }
 
@@ -195,27 +199,24 @@ function checked(name: string, rows: Ragged | undefined, like: Ragged): Ragged {
 
 type Inputs = Readonly<Record<string, Tensor>>;
 
-/** Compiles the loss over flat rows, runs it once and cuts its gradient back into sequences. */
+/** Compiles the loss over rows padded to the longest, runs it once and cuts its gradient back into sequences. */
 function run(
   arrays: Readonly<Record<string, Ragged | undefined>>,
   like: Ragged,
-  withSequences: boolean,
-  build: (inputs: Inputs) => Tensor,
+  build: (inputs: Inputs, sequences: SequenceLayout) => Tensor,
 ): Omit<LossValue, "metrics"> {
-  const rows = like.reduce((total, { length }) => total + length, 0);
-  if (rows === 0) throw wrongShape("logprobs", "at least one token", "none");
+  const time = like.reduce((longest, { length }) => Math.max(longest, length), 0);
+  if (time === 0) throw wrongShape("logprobs", "at least one token", "none");
+  const extents = [like.length * time];
   const memory: Record<string, TensorData> = {};
   const inputs: Record<string, Tensor> = {};
   for (const [name, values] of Object.entries(arrays)) {
-    const flat = checked(name, values, like).flatMap((row) => Array.from(row));
-    memory[name] = Object.assign(allocate("float64", [rows]), flat);
-    inputs[name] = input(name, [rows]);
+    const padded = allocate("float64", extents) as Float64Array; // padding has mask and weight 0
+    checked(name, values, like).forEach((row, sequence) => padded.set(row, sequence * time));
+    memory[name] = padded;
+    inputs[name] = input(name, extents);
   }
-  if (withSequences) {
-    inputs["membership"] = input("membership", [like.length, rows]);
-    memory["membership"] = membershipOf(like, rows);
-  }
-  const loss = build(inputs);
+  const loss = build(inputs, { time });
   const asked = ["logProbs", "entropy"].filter((name) => name in inputs);
   const slopes = gradients(
     loss,
@@ -227,11 +228,10 @@ function run(
   const binding = program.bind(Object.fromEntries(used));
   binding.runNow();
   const cut = (name: string): number[][] => {
-    const flat = binding.doubles(`d ${name}`);
-    let start = 0;
+    const slope = binding.doubles(`d ${name}`);
     // Adding 0 turns −0 into 0.
-    return like.map(({ length }) =>
-      Array.from(flat.subarray(start, (start += length)), (x) => x + 0),
+    return like.map(({ length }, sequence) =>
+      Array.from(slope.subarray(sequence * time, sequence * time + length), (x) => x + 0),
     );
   };
   return {
@@ -239,14 +239,4 @@ function run(
     gradient: cut("logProbs"),
     ...(asked.includes("entropy") && { entropyGradient: cut("entropy") }),
   };
-}
-
-function membershipOf(like: Ragged, rows: number): TensorData {
-  const memory = allocate("float64", [like.length, rows]) as Float64Array;
-  let start = 0;
-  like.forEach(({ length }, sequence) => {
-    memory.fill(1, sequence * rows + start, sequence * rows + start + length);
-    start += length;
-  });
-  return memory;
 }

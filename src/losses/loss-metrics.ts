@@ -26,6 +26,9 @@ const quantiles = (name: string, values: readonly number[]): Record<string, numb
 const share = (list: readonly boolean[]): number =>
   list.length === 0 ? 0 : list.filter(Boolean).length / list.length;
 
+const sum = (values: readonly number[]): number =>
+  values.reduce((total, value) => total + value, 0);
+
 /** One number for every loss token, or one a sequence. */
 interface Ratio {
   readonly value: number;
@@ -60,7 +63,10 @@ function ratios({ ratio, sampler: use }: PolicySpec, batch: MeasuredBatch): Rati
     const advantages: number[] = [];
     tokensOf(mask, (time) => advantages.push(batch.advantages[sequence]![time]!));
     if (logs.length === 0) return [];
-    if (ratio !== "token") return [{ value: Math.exp(mean(logs)), advantage: advantages[0]! }];
+    if (ratio !== "token") {
+      const log = ratio === "sequence-product" ? sum(logs) : mean(logs);
+      return [{ value: Math.exp(log), advantage: advantages[0]! }];
+    }
     return logs.map((log, index) => ({ value: Math.exp(log), advantage: advantages[index]! }));
   });
 }
@@ -100,7 +106,7 @@ function correctionMetrics({ sampler: use }: PolicySpec, batch: MeasuredBatch) {
   const factors = old.flatMap((row, sequence) => {
     const logs = differences(row, sampler[sequence]!, batch.mask[sequence]!);
     if (use.level === "token") return logs.map(Math.exp);
-    return [Math.exp(logs.reduce((total, log) => total + log, 0))];
+    return [Math.exp(sum(logs))];
   });
   const outside = factors.map(
     (factor) => factor < (use.min ?? 0) || factor > (use.max ?? Number.POSITIVE_INFINITY),

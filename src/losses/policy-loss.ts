@@ -13,6 +13,7 @@ import type { KlSpec, PolicySpec, SamplerUse, Surrogate } from "../core/loss-spe
 import {
   add,
   and,
+  broadcastTo,
   clamp,
   equal,
   exp,
@@ -30,6 +31,7 @@ import {
   sigmoid,
   stopGradient,
   sub,
+  sum,
   where,
   div,
   type Tensor,
@@ -48,8 +50,30 @@ export interface PolicyInputs {
   readonly reference?: Tensor;
   /** As the sampler reported them; NaN where it could not [rows]. Absent: the sampler is the policy itself. */
   readonly sampler?: Tensor;
-  /** 1 where a token belongs to a sequence [sequences, rows]; for what is computed of whole sequences. */
-  readonly membership?: Tensor;
+  /** How rows make sequences; for what is computed of whole sequences. */
+  readonly sequences?: SequenceLayout;
+}
+
+/**
+ * A matrix that is 1 where a row belongs to a sequence [sequences, rows], for rows in a stream; or the length of all sequences,
+ * for rows that stand one after the other, padded with masked ones.
+ */
+export type SequenceLayout = { readonly membership: Tensor } | { readonly time: number };
+
+/** Sums of each sequence [sequences, 1] over rows [rows]. */
+export function sequenceSums(x: Tensor, layout: SequenceLayout): Tensor {
+  const rows = x.shape[0]!;
+  if ("membership" in layout) return matmul(layout.membership, reshape(x, [rows, 1]));
+  return sum(reshape(x, [rows / layout.time, layout.time]), { axes: [1], keepAxes: true });
+}
+
+/** Gives each row the value of its sequence: [sequences, 1] as [rows]. */
+function spread(values: Tensor, layout: SequenceLayout, rows: number): Tensor {
+  const all =
+    "membership" in layout
+      ? matmul(layout.membership, values, { transposeA: true }) // [rows, 1]
+      : broadcastTo(values, [values.shape[0]!, layout.time]);
+  return reshape(all, [rows]);
 }
 
 /** Whether the loss computes something of whole sequences, and needs their membership; a correction does where there is a sampler. */
@@ -76,12 +100,9 @@ interface Sequences {
   readonly mean: (x: Tensor) => Tensor;
 }
 
-function sequencesOf({ mask, membership }: PolicyInputs): Sequences {
-  const total = (x: Tensor): Tensor => {
-    const [, rows] = membership!.shape as [number, number];
-    const sums = matmul(membership!, reshape(mul(x, mask), [rows, 1])); // [sequences, 1]
-    return reshape(matmul(membership!, sums, { transposeA: true }), [rows]);
-  };
+function sequencesOf({ mask, sequences: layout }: PolicyInputs): Sequences {
+  const total = (x: Tensor): Tensor =>
+    spread(sequenceSums(mul(x, mask), layout!), layout!, mask.shape[0]!);
   return { total, mean: (x) => div(total(x), maximum(total(mask), 1)) };
 }
 
@@ -135,11 +156,11 @@ export function policyLoss(spec: PolicySpec, given: PolicyInputs): Tensor {
 /** Every input 0 where the mask is 0. */
 function unmasked(given: PolicyInputs): PolicyInputs {
   const live = greater(given.mask, 0);
-  const { mask, membership, ...tokens } = given;
+  const { mask, sequences, ...tokens } = given;
   const clean = Object.fromEntries(
     Object.entries(tokens).map(([name, x]) => [name, where(live, x, 0)]),
   );
-  return { ...(clean as unknown as PolicyInputs), mask, ...(membership && { membership }) };
+  return { ...(clean as unknown as PolicyInputs), mask, ...(sequences && { sequences }) };
 }
 
 /** x where `test` is a number, 0 where it is NaN. */
@@ -152,6 +173,7 @@ function ratioOf(
   sequences: Sequences,
 ): Tensor {
   if (ratio === "token") return exp(limited(logRatio, min, max));
+  if (ratio === "sequence-product") return exp(limited(sequences.total(logRatio), min, max));
   const mean = sequences.mean(logRatio);
   if (ratio === "sequence") return exp(limited(mean, min, max));
   const ofToken = add(sub(logProbs, stopGradient(logProbs)), stopGradient(mean));
@@ -182,7 +204,7 @@ function correctionOf(
   return where(inside, factor, 0);
 }
 
-interface SurrogateInputs extends PolicyInputs {
+interface SurrogateInputs extends Omit<PolicyInputs, "sequences"> {
   /** Not limited, not averaged [rows]. */
   readonly logRatio: Tensor;
   readonly correction: Tensor | undefined;

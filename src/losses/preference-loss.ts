@@ -22,6 +22,7 @@ import {
   div,
   type Tensor,
 } from "../tensor/index.ts";
+import { sequenceSums, type SequenceLayout } from "./policy-loss.ts";
 
 export interface PreferenceInputs {
   /** Of the policy that is trained, nats [rows]. */
@@ -30,23 +31,17 @@ export interface PreferenceInputs {
   readonly reference: Tensor;
   /** 1 where a token counts [rows]. */
   readonly mask: Tensor;
-  /** 1 where a token belongs to a sequence [sequences, rows]; sequences are chosen, rejected, chosen, rejected, … */
-  readonly membership: Tensor;
+  /** How rows make sequences: chosen, rejected, chosen, rejected, … */
+  readonly sequences: SequenceLayout;
 }
 
 /** Differences of log-ratios of each pair, h in the formulas [pairs, 1]. */
-function margins({ logProbs, reference, mask, membership }: PreferenceInputs, perToken: boolean) {
-  const [sequences, rows] = membership.shape as [number, number];
-  const total = (x: Tensor): Tensor => matmul(membership, reshape(x, [rows, 1])); // [sequences, 1]
+function margins({ logProbs, reference, mask, sequences }: PreferenceInputs, perToken: boolean) {
   const difference = where(greater(mask, 0), sub(logProbs, reference), 0);
-  const sums = total(mul(difference, mask));
-  const scores = perToken ? div(sums, maximum(total(mask), 1)) : sums;
-  const pairs = sequences / 2;
-  const signs = Array.from({ length: pairs * sequences }, (_, index) => {
-    const [pair, sequence] = [Math.floor(index / sequences), index % sequences];
-    return Math.floor(sequence / 2) === pair ? (sequence % 2 === 0 ? 1 : -1) : 0;
-  });
-  return matmul(constant(signs, [pairs, sequences]), scores);
+  const sums = sequenceSums(mul(difference, mask), sequences); // [sequences, 1]
+  const scores = perToken ? div(sums, maximum(sequenceSums(mask, sequences), 1)) : sums;
+  const pairs = reshape(scores, [scores.shape[0]! / 2, 2]); // [pairs, chosen and rejected]
+  return matmul(pairs, constant([1, -1], [2, 1]));
 }
 
 /** Mean loss of the pairs, a scalar, and their margins [pairs, 1]. */

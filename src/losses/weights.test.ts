@@ -7,6 +7,11 @@ const lists = (rows: readonly Float64Array[]): number[][] => rows.map((row) => A
 const sequenceMean = { type: "sequence-mean", empty: "count" } as const;
 const tokenMean = { type: "token-mean", tokens: "loss", of: "step" } as const;
 
+it("takes any number of sequences into a window", () => {
+  const masks = Array.from({ length: 200_000 }, () => [1]);
+  expect(wholeWindow(masks)).toMatchObject({ sequences: 200_000, filled: 200_000, maxTokens: 1 });
+});
+
 describe("tokenWeights", () => {
   const masks = [
     [1, 1],

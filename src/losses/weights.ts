@@ -29,7 +29,7 @@ export function wholeWindow(masks: readonly ArrayLike<number>[]): LossWindow {
     step: tokens,
     generation: tokens,
     share: 1,
-    maxTokens: Math.max(0, ...masks.map((mask) => mask.length)),
+    maxTokens: masks.reduce((most, mask) => Math.max(most, mask.length), 0),
   };
 }
 

@@ -127,7 +127,7 @@ export const paperProfiles = {
       temperature: 1,
       logits: "tempered",
       loss: {
-        ratio: "sequence",
+        ratio: "sequence-product",
         surrogate: { type: "clip", low: 0.2, high: 0.2 },
         kl: { type: "reward", weight: 0.05, estimator: "k1" },
         aggregation: { type: "sequence-mean", empty: "count" },
@@ -137,8 +137,9 @@ export const paperProfiles = {
     reasons: {
       ...sampling,
       group: "TRL: num_generations 2",
-      "loss.ratio": "one action is a whole completion",
-      "loss.surrogate": "TRL: epsilon 0.2 on the ratio of the sequence",
+      "loss.ratio":
+        "one action is a whole completion: the product of its token ratios, not their mean (TRL: exp of the summed log-ratios)",
+      "loss.surrogate": "TRL: epsilon 0.2 on the ratio of the completion",
       "loss.kl": "TRL: beta 0.05, k1 summed over the tokens, taken off the reward",
       "loss.aggregation": "one term a sequence",
       advantages: "reward less the mean of the other completions",
