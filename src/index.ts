@@ -13,14 +13,27 @@ export type {
   StepOptions,
   StepResult,
 } from "./core/engine.ts";
+export type {
+  Denoised,
+  DenoiseOptions,
+  DenoiseStep,
+  FlowBatch,
+  FlowEngine,
+  FlowPrompt,
+  VelocityOptions,
+} from "./core/flow-engine.ts";
 export { supervisedLoss, type LossSpec } from "./core/loss-spec.ts";
 export type { Message } from "./core/messages.ts";
 export { silentProgress, type Progress } from "./core/progress.ts";
 export { randomStream, type Random } from "./core/random.ts";
 export { defineTask, type Output, type RowFormat, type Scores, type Task } from "./core/task.ts";
 export type { Scorer, SyncTask } from "./core/task.ts";
+export { LocalFlowEngine, type LocalFlowEngineOptions } from "./engine/flow-engine.ts";
 export { LocalEngine, type LocalEngineOptions } from "./engine/local-engine.ts";
 export { evaluateTask, type TaskEvaluation } from "./evaluate/evaluate-task.ts";
+export { flowMatchingLoss, weightedSum, type FlowLoss, type FlowRule } from "./losses/flow-loss.ts";
+export { readFlowConfig } from "./models/flow-config.ts";
+export { flowParameters, type FlowConfig } from "./models/flow-model.ts";
 export type { DecoderConfig, LoraConfig } from "./models/decoder.ts";
 export { readModelConfig } from "./models/hugging-face.ts";
 export { mergeAdapter, readAdapter, writeAdapter, type Adapter } from "./models/peft.ts";

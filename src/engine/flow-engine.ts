@@ -281,7 +281,7 @@ export class LocalFlowEngine implements FlowEngine<FlowLoss, FlowRule> {
       if (rule === "euler") eulerStep(x, v, from, next);
       if (rule === "heun") await this.#heun(binding, from, next);
       if (drawing !== null) {
-        drawing.floats("next").fill(next);
+        readBy(drawing, "next")?.fill(next);
         await drawing.run();
         const draw = draws[index];
         if (draw != null) {
@@ -333,7 +333,8 @@ export class LocalFlowEngine implements FlowEngine<FlowLoss, FlowRule> {
       fillRows(binding.floats("t"), batch.t, start, part, 1);
       for (const [name, extent] of extents) {
         const width = sizeOf(rowShape(1, extent, config.sample));
-        const memory = binding.floats(`array ${name}`);
+        const memory = readBy(binding, `array ${name}`);
+        if (memory === undefined) continue;
         fillRows(memory, arrays[name]!, start, part, width);
         if (extent === "weight") memory.fill(0, part);
       }
@@ -459,7 +460,7 @@ export class LocalFlowEngine implements FlowEngine<FlowLoss, FlowRule> {
           got: "none",
         });
       }
-      binding.floats(key).fill(value);
+      readBy(binding, key)?.fill(value);
     }
     return binding;
   }
@@ -482,6 +483,10 @@ function bindKnown(program: Program, memory: Readonly<Record<string, TensorData>
   );
   return program.bind(Object.fromEntries(inputs));
 }
+
+/** Memory of an input that a rule or a loss may not have read, and that the program then does not have. */
+const readBy = (binding: Binding, name: string): Float32Array | undefined =>
+  binding.memory[name] as Float32Array | undefined;
 
 /** Rows of a whole array into a micro-batch; what is left over gets the first of them, whose numbers are sound. */
 function fillRows(
