@@ -544,11 +544,15 @@ function checkTimes({ times, steps }: DenoiseOptions<FlowRule>): void {
 const wrongLength = (where: string, expected: number, got: number | undefined): EngineError =>
   new EngineError({ where, expected: `${expected} numbers`, got: String(got ?? "none") });
 
+/** Points: many at once, for few calls. */
+const POINT_ROWS = 512;
+/** More images a program are no faster (docs/log.md), and a batch that is no multiple of them is filled up. */
+const MOST_IMAGE_ROWS = 64;
+
 /** Rows whose widest activation takes 4 MiB, a power of two: passes over it stay in the cache. */
 function cachedRows(config: FlowConfig): number {
-  const tokens =
-    config.type === "mlp"
-      ? config.width
-      : (sizeOf(config.sample.slice(0, -1)) / config.patch ** 2) * config.hiddenWidth;
-  return Math.min(512, Math.max(8, 2 ** Math.round(Math.log2(2 ** 20 / tokens))));
+  if (config.type === "mlp") return POINT_ROWS;
+  const tokens = sizeOf(config.sample.slice(0, -1)) / config.patch ** 2;
+  const rows = 2 ** Math.round(Math.log2(2 ** 20 / (tokens * config.hiddenWidth)));
+  return Math.min(MOST_IMAGE_ROWS, Math.max(8, rows));
 }
