@@ -13,6 +13,15 @@ export type {
   StepOptions,
   StepResult,
 } from "./core/engine.ts";
+export type {
+  Denoised,
+  DenoiseOptions,
+  DenoiseStep,
+  FlowBatch,
+  FlowEngine,
+  FlowPrompt,
+  VelocityOptions,
+} from "./core/flow-engine.ts";
 export { supervisedLoss, type LossSpec } from "./core/loss-spec.ts";
 export type { Drawing, Illustration, ImageTask } from "./core/image-task.ts";
 export { defineImageTask } from "./core/image-task.ts";
@@ -24,8 +33,12 @@ export type { Scorer, SyncTask } from "./core/task.ts";
 export { drawGrid, type GridCell, type GridOptions } from "./image/grid.ts";
 export { decodePng, encodePng } from "./image/png.ts";
 export type { Raster } from "./image/raster.ts";
+export { LocalFlowEngine, type LocalFlowEngineOptions } from "./engine/flow-engine.ts";
 export { LocalEngine, type LocalEngineOptions } from "./engine/local-engine.ts";
 export { evaluateTask, type TaskEvaluation } from "./evaluate/evaluate-task.ts";
+export { flowMatchingLoss, weightedSum, type FlowLoss, type FlowRule } from "./losses/flow-loss.ts";
+export { readFlowConfig } from "./models/flow-config.ts";
+export { flowParameters, type FlowConfig } from "./models/flow-model.ts";
 export type { DecoderConfig, LoraConfig } from "./models/decoder.ts";
 export { readModelConfig } from "./models/hugging-face.ts";
 export { mergeAdapter, readAdapter, writeAdapter, type Adapter } from "./models/peft.ts";

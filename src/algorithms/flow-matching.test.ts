@@ -52,7 +52,7 @@ function begin(name: string, changes: Partial<FlowMatchingContext> = {}): FlowMa
   engine.initialise(randomStream(1, "weights"));
   return {
     engine,
-    examples: example,
+    examples: async (index) => example(index),
     run: RunDirectory.create(join(root, name), start),
     progress: silentProgress,
     signal: new AbortController().signal,
@@ -112,7 +112,7 @@ describe("flow matching", () => {
     const stopped = begin("stopped", { signal: controller.signal });
     const stopping = {
       ...stopped,
-      examples: (index: number): FlowExample => {
+      examples: async (index: number): Promise<FlowExample> => {
         if (index === 7 * 16) controller.abort();
         return example(index);
       },
@@ -138,7 +138,7 @@ describe("flow matching", () => {
 
   it("stops before a broken number reaches the weights", async () => {
     const context = begin("broken", {
-      examples: (index) =>
+      examples: async (index) =>
         index === 40 ? { ...example(index), sample: Float32Array.of(NaN, 0) } : example(index),
     });
     const settings = flowMatchingSettings.parse({ steps: 5, batch: 16 });

@@ -10,7 +10,7 @@ import { z } from "zod";
 import type { TokenIds } from "../core/engine.ts";
 import type { FlowBatch, FlowEngine, FlowPrompt } from "../core/flow-engine.ts";
 import { randomStream } from "../core/random.ts";
-import { flowMatchingLoss, type FlowLoss, type FlowStep } from "../losses/flow-loss.ts";
+import { flowMatchingLoss, type FlowLoss, type FlowRule } from "../losses/flow-loss.ts";
 import { now } from "../run/run-directory.ts";
 import {
   brokenNumber,
@@ -40,9 +40,9 @@ export interface FlowExample {
 }
 
 export interface FlowMatchingContext extends StepContext {
-  readonly engine: FlowEngine<FlowLoss, FlowStep>;
+  readonly engine: FlowEngine<FlowLoss, FlowRule>;
   /** The example of this index; the same for the same index. */
-  readonly examples: (index: number) => FlowExample | Promise<FlowExample>;
+  readonly examples: (index: number) => Promise<FlowExample>;
   readonly seed: number;
   /** Steps of this stage that are done already (a resume). */
   readonly done: number;
@@ -88,6 +88,7 @@ export async function flowMatching(
 ): Promise<void> {
   const { engine, run, progress, seed } = context;
   const { steps, batch: size, optimiser } = settings;
+  const weights = new Float32Array(size).fill(1 / size);
   const makeBatch = async (step: number): Promise<TrainingBatch> => {
     const indices = Array.from({ length: size }, (_, row) => (step - 1) * size + row);
     const examples = await Promise.all(indices.map((index) => context.examples(index)));
@@ -100,7 +101,7 @@ export async function flowMatching(
     const { target, ...batch } = await next;
     const startMs = now();
     const accumulating = engine.accumulate(batch, flowMatchingLoss, {
-      arrays: { target },
+      arrays: { target, weights },
       guidance: 1,
     });
     if (step < steps) next = makeBatch(step + 1); // prepared while the engine works

@@ -1,7 +1,7 @@
 // The engine of flow models: samples are made by denoising, trained on by losses of the predicted velocity. It speaks token
 // ids and flat arrays; pictures and rewards belong elsewhere. Time: 1 is noise, 0 is data, x_t = (1 - t) x0 + t eps.
 //
-// `Loss` and `Step` are what the losses of flow models are written in (losses/flow-loss.ts).
+// `Loss` and `Rule` are what the losses and draws of flow models are written in (losses/flow-loss.ts).
 
 import type { StepOptions, StepResult, TokenIds } from "./engine.ts";
 import type { Random } from "./random.ts";
@@ -33,18 +33,18 @@ export interface VelocityOptions {
  * How one step goes from t to a smaller time: along the velocity (Euler), along the mean of the velocities at both ends
  * (Heun; Euler at time 0), by two predictions of the sample (DPM-Solver++ 2M), or by a draw from a Gaussian.
  */
-export type DenoiseStep<Step> = "euler" | "heun" | "dpm2" | StochasticStep<Step>;
+export type DenoiseStep<Rule> = "euler" | "heun" | "dpm2" | StochasticStep<Rule>;
 
-export interface StochasticStep<Step> {
-  readonly step: Step;
-  /** Numbers that the step reads beside the times, the same for all rows. */
+export interface StochasticStep<Rule> {
+  readonly rule: Rule;
+  /** Numbers that the rule reads beside the times, the same for all rows. */
   readonly values?: Readonly<Record<string, number>>;
 }
 
-export interface DenoiseOptions<Step> extends VelocityOptions {
+export interface DenoiseOptions<Rule> extends VelocityOptions {
   /** From 1 down to 0, one more than steps. */
   readonly times: readonly number[];
-  readonly steps: readonly DenoiseStep<Step>[];
+  readonly steps: readonly DenoiseStep<Rule>[];
   /** Stream of each sample; what it gives depends on nothing else. Its forks "noise" and ("step", index) are drawn from. */
   readonly random: (sample: number) => Random;
   /** Where the samples begin `[row · sample]`; absent: drawn. */
@@ -68,10 +68,8 @@ export interface FlowDraw {
 }
 
 export interface FlowAccumulateOptions {
-  /** What the loss reads, by name; each `[row · …]`. */
+  /** What the loss reads, its weights among them, by name; each `[row · …]`. */
   readonly arrays: Readonly<Record<string, Float32Array>>;
-  /** Weight of each row's loss in the total; 0: it does not count. Default 1 / rows. */
-  readonly weights?: Float32Array;
   readonly guidance: number;
 }
 
@@ -81,13 +79,13 @@ export interface FlowAccumulateResult {
   readonly outputs: Readonly<Record<string, Float32Array>>;
 }
 
-export interface FlowEngine<Loss, Step> {
+export interface FlowEngine<Loss, Rule> {
   /** Numbers in a sample. */
   readonly sampleSize: number;
   /** Velocity of each row `[row · sample]`. */
   velocity(batch: FlowBatch, options: VelocityOptions): Promise<Float32Array>;
-  denoise(prompts: readonly FlowPrompt[], options: DenoiseOptions<Step>): Promise<Denoised>;
-  /** Forward and backward; adds to the gradient. */
+  denoise(prompts: readonly FlowPrompt[], options: DenoiseOptions<Rule>): Promise<Denoised>;
+  /** Forward and backward; adds to the gradient. Rows keep their order, which matters to losses of several rows together. */
   accumulate(
     batch: FlowBatch,
     loss: Loss,

@@ -6,8 +6,13 @@ import type { StepOptions } from "../core/engine.ts";
 import { DataError, EngineError } from "../core/errors.ts";
 import type { DenoiseOptions, FlowBatch, FlowPrompt } from "../core/flow-engine.ts";
 import { randomStream } from "../core/random.ts";
-import { mean as average } from "../core/statistics.ts";
-import { flowMatchingLoss, type FlowLoss, type FlowStep } from "../losses/flow-loss.ts";
+import { mean as plainMean } from "../core/statistics.ts";
+import {
+  flowMatchingLoss,
+  weightedSum,
+  type FlowLoss,
+  type FlowRule,
+} from "../losses/flow-loss.ts";
 import type { FlowConfig } from "../models/flow-model.ts";
 import type { FlowTransformerConfig } from "../models/flow-transformer.ts";
 import {
@@ -19,6 +24,7 @@ import {
   mul,
   neg,
   reshape,
+  slice,
   sqrt,
   sub,
   type Tensor,
@@ -112,11 +118,13 @@ function take(batch: FlowBatch, rows: readonly number[]): FlowBatch {
 }
 
 const plain = { weights: "current", guidance: 1 } as const;
+/** Equal weights of this many rows. */
+const share = (count: number): Float32Array => new Float32Array(count).fill(1 / count);
 const farthest = (a: Float32Array, b: Float32Array): number =>
   a.reduce((worst, value, index) => Math.max(worst, Math.abs(value - b[index]!)), 0);
 
 /** Flow-SDE (Flow-GRPO, arXiv:2505.05470): σ = a sqrt(t / (1 - t)); at t = 1 a number below 1 stands for t. */
-const sde: FlowStep = {
+const sde: FlowRule = {
   key: "test sde",
   values: ["level"],
   gaussian: ({ x, velocity, t, next, values }) => {
@@ -143,21 +151,29 @@ const sde: FlowStep = {
 /** exp(log p - old) · advantage, and the ratio. */
 const policy: FlowLoss = {
   key: "test policy",
-  arrays: { next: "number", level: "number", drawn: "sample", old: "number", advantage: "number" },
+  arrays: {
+    next: "number",
+    level: "number",
+    drawn: "sample",
+    old: "number",
+    advantage: "number",
+    weights: "weight",
+  },
   build: ({ velocity, x, t, arrays }) => {
     const values = { level: arrays["level"]! };
     const gaussian = sde.gaussian({ x, velocity, t, next: arrays["next"]!, values });
     const logProb = sde.logProb(arrays["drawn"]!, gaussian);
     const ratio = exp(sub(logProb, arrays["old"]!));
-    return { loss: neg(mul(ratio, arrays["advantage"]!)), outputs: { ratio, logProb } };
+    const each = neg(mul(ratio, arrays["advantage"]!));
+    return { loss: weightedSum(each, arrays["weights"]!), outputs: { ratio, logProb } };
   },
 };
 
 const times = [1, 0.8, 0.5, 0.2, 0];
-const rolling: DenoiseOptions<FlowStep> = {
+const rolling: DenoiseOptions<FlowRule> = {
   ...plain,
   times,
-  steps: [...times.slice(2).map(() => ({ step: sde, values: { level: 0.7 } })), "euler"],
+  steps: [...times.slice(2).map(() => ({ rule: sde, values: { level: 0.7 } })), "euler"],
   random: (sample) => randomStream("rollout", sample),
   keep: true,
 };
@@ -188,7 +204,7 @@ describe.each([
     for (const microBatch of [1, 3, 8]) {
       const engine = lively(config, { microBatch });
       const { loss } = await engine.accumulate(batch, flowMatchingLoss, {
-        arrays: { target },
+        arrays: { target, weights: share(8) },
         guidance: 1,
       });
       const gradient = engine.parameterNames.flatMap((name) => [...engine.gradient(name)]);
@@ -217,22 +233,23 @@ describe.each([
       const size = engine.sampleSize;
       const part = (values: Float32Array, row: number): Float32Array =>
         values.subarray(row * size, (row + 1) * size);
-      const join = (pick: (pair: (typeof pairs)[number]) => ArrayLike<number>): Float32Array =>
+      const gather = (pick: (pair: (typeof pairs)[number]) => ArrayLike<number>): Float32Array =>
         Float32Array.from(shuffled.flatMap((pair) => Array.from(pick(pair))));
       const { outputs } = await engine.accumulate(
         {
-          x: join(({ step, row }) => part(states[step]!, row)),
-          t: join(({ step }) => [times[step]!]),
+          x: gather(({ step, row }) => part(states[step]!, row)),
+          t: gather(({ step }) => [times[step]!]),
           prompts: shuffled.map(({ row }) => prompts[row]!),
         },
         policy,
         {
           arrays: {
-            next: join(({ step }) => [times[step + 1]!]),
-            level: join(() => [0.7]),
-            drawn: join(({ step, row }) => part(states[step + 1]!, row)),
-            old: join(({ draw, row }) => [draw.logProbs[row]!]),
-            advantage: join(({ row }) => [row - 6]),
+            next: gather(({ step }) => [times[step + 1]!]),
+            level: gather(() => [0.7]),
+            drawn: gather(({ step, row }) => part(states[step + 1]!, row)),
+            old: gather(({ draw, row }) => [draw.logProbs[row]!]),
+            advantage: gather(({ row }) => [row - 6]),
+            weights: share(39),
           },
           guidance,
         },
@@ -291,6 +308,7 @@ describe("at the sizes of an image run", () => {
             drawn: pick(states[2]!, size),
             old: pick(draws[1]!.logProbs, 1),
             advantage: new Float32Array(11).fill(1),
+            weights: share(11),
           },
           guidance: 1,
         },
@@ -377,7 +395,7 @@ describe("denoise", () => {
   it("reports a log-probability by position where the step keeps it so", async () => {
     const engine = lively(small);
     const { prompts } = batchOf(small, 6);
-    const dense: FlowStep = {
+    const dense: FlowRule = {
       ...sde,
       key: "test sde, by pixel",
       logProb: (next, { mean: middle, deviation }) => {
@@ -388,12 +406,12 @@ describe("denoise", () => {
       },
     };
     const steps = rolling.steps.map((rule) =>
-      typeof rule === "string" ? rule : { ...rule, step: dense },
+      typeof rule === "string" ? rule : { ...rule, rule: dense },
     );
     const maps = (await engine.denoise(prompts, { ...rolling, steps })).draws[2]!.logProbs;
     const scalars = (await engine.denoise(prompts, rolling)).draws[2]!.logProbs;
     expect(maps).toHaveLength(6 * 36);
-    rowsOf(maps, 6).forEach((map, row) => expect(average(map)).toBeCloseTo(scalars[row]!, 4));
+    rowsOf(maps, 6).forEach((map, row) => expect(plainMean(map)).toBeCloseTo(scalars[row]!, 4));
     engine.dispose();
   });
 
@@ -415,12 +433,52 @@ describe("denoise", () => {
       engine.denoise(one, { ...rolling, times: [1, 0] }),
       engine.denoise([words(7)], rolling),
       engine.denoise([words()], rolling),
-      engine.denoise(one, { ...rolling, steps: rolling.steps.map(() => ({ step: sde })) }),
+      engine.denoise(one, { ...rolling, steps: rolling.steps.map(() => ({ rule: sde })) }),
       engine.denoise(one, { ...rolling, weights: "average" }),
       engine.velocity({ x: new Float32Array(3), t: new Float32Array(1), prompts: one }, plain),
     ];
     for (const call of wrong) await expect(call).rejects.toThrow(EngineError);
     engine.dispose();
+  });
+});
+
+describe("accumulate", () => {
+  it("leaves out rows of weight 0 and keeps rows together that belong together", async () => {
+    const engine = lively(point);
+    const batch = batchOf(point, 6);
+    // (first - second)² of the loss of each pair
+    const pairs: FlowLoss = {
+      key: "pairs",
+      arrays: { weights: "weight" },
+      together: 2,
+      build: ({ velocity, arrays }) => {
+        const each = reshape(mean(velocity, { axes: [1] }), [-1, 2]);
+        const gap = sub(slice(each, 1, 0, 1), slice(each, 1, 1, 2)); // [pairs, 1]
+        const weights = slice(reshape(arrays["weights"]!, [-1, 2]), 1, 0, 1);
+        const rows = reshape(mul(gap, gap), [-1]);
+        return { loss: weightedSum(rows, reshape(weights, [-1])) };
+      },
+    };
+    const velocity = await engine.velocity(batch, plain);
+    const middles = rowsOf(velocity, 6).map((row) => plainMean(row));
+    const gaps = [0, 1, 2].map((pair) => (middles[2 * pair]! - middles[2 * pair + 1]!) ** 2);
+    const weights = Float32Array.of(0.5, 0.5, 0, 0, 2, 2);
+    const { loss } = await engine.accumulate(batch, pairs, { arrays: { weights }, guidance: 1 });
+    expect(loss).toBeCloseTo(0.5 * gaps[0]! + 2 * gaps[2]!, 5);
+    const odd = lively(point, { microBatch: 3 });
+    const options = { arrays: { weights }, guidance: 1 };
+    await expect(odd.accumulate(batch, pairs, options)).rejects.toThrow(EngineError);
+    const bare: FlowLoss = {
+      key: "bare",
+      arrays: {},
+      build: ({ velocity: v }) => ({ loss: mean(v) }),
+    };
+    await expect(engine.accumulate(batch, bare, options)).rejects.toThrow(EngineError);
+    await expect(
+      engine.accumulate(batch, pairs, { arrays: { weights: share(5) }, guidance: 1 }),
+    ).rejects.toThrow(EngineError);
+    engine.dispose();
+    odd.dispose();
   });
 });
 
@@ -446,18 +504,17 @@ describe("guidance", () => {
     // A loss that is linear in v, so that its gradient does not depend on where v is.
     const linear: FlowLoss = {
       key: "linear",
-      arrays: { slope: "sample" },
-      build: ({ velocity, arrays }) => ({
-        loss: mean(mul(velocity, arrays["slope"]!), {
-          axes: velocity.shape.map((_, axis) => axis).slice(1),
-        }),
-      }),
+      arrays: { slope: "sample", weights: "weight" },
+      build: ({ velocity, arrays }) => {
+        const each = mean(mul(velocity, arrays["slope"]!), { axes: [1] });
+        return { loss: weightedSum(each, arrays["weights"]!) };
+      },
     };
     const batch = batchOf(point, 4);
     const prompts = [words(0), words(1), words(2), words(1)];
     const gradient = async (guidance: number): Promise<Float32Array> => {
       const engine = lively(point);
-      const arrays = { slope: batchOf(point, 4, "slope").x };
+      const arrays = { slope: batchOf(point, 4, "slope").x, weights: share(4) };
       await engine.accumulate({ ...batch, prompts }, linear, { arrays, guidance });
       const all = engine.parameterNames.flatMap((name) => [...engine.gradient(name)]);
       expect(engine.gradient("prompt.none.weight").every((value) => value === 0)).toBe(true);
@@ -477,7 +534,8 @@ describe("guidance", () => {
 
 /** One optimiser step on a batch of this name. */
 async function train(engine: LocalFlowEngine, name: string, isWhole = true): Promise<void> {
-  const arrays = { target: batchOf(engine.config, 6, `${name} target`).x };
+  const target = batchOf(engine.config, 6, `${name} target`).x;
+  const arrays = { target, weights: share(6) };
   await engine.accumulate(batchOf(engine.config, 6, name), flowMatchingLoss, {
     arrays,
     guidance: 1,

@@ -21,7 +21,7 @@ import type {
   VelocityOptions,
 } from "../core/flow-engine.ts";
 import type { Random } from "../core/random.ts";
-import type { FlowLoss, FlowStep } from "../losses/flow-loss.ts";
+import type { FlowLoss, FlowRule } from "../losses/flow-loss.ts";
 import { checkFlowConfig, writeFlowConfig } from "../models/flow-config.ts";
 import { flowModel, type FlowConfig, type FlowModel } from "../models/flow-model.ts";
 import { NO_PROMPT } from "../models/prompt-encoder.ts";
@@ -64,7 +64,7 @@ export interface LocalFlowEngineOptions {
 /** Prompts that are encoded at once before samples are drawn. */
 const PROMPTS_AT_ONCE = 32;
 
-export class LocalFlowEngine implements FlowEngine<FlowLoss, FlowStep> {
+export class LocalFlowEngine implements FlowEngine<FlowLoss, FlowRule> {
   readonly config: FlowConfig;
   readonly microBatch: number;
   readonly sampleSize: number;
@@ -123,7 +123,7 @@ export class LocalFlowEngine implements FlowEngine<FlowLoss, FlowStep> {
     return this.#inTurn(() => this.#velocity(batch, options));
   }
 
-  denoise(prompts: readonly FlowPrompt[], options: DenoiseOptions<FlowStep>): Promise<Denoised> {
+  denoise(prompts: readonly FlowPrompt[], options: DenoiseOptions<FlowRule>): Promise<Denoised> {
     return this.#inTurn(() => this.#denoise(prompts, options));
   }
 
@@ -213,7 +213,7 @@ export class LocalFlowEngine implements FlowEngine<FlowLoss, FlowStep> {
 
   async #denoise(
     prompts: readonly FlowPrompt[],
-    options: DenoiseOptions<FlowStep>,
+    options: DenoiseOptions<FlowRule>,
   ): Promise<Denoised> {
     checkPrompts(prompts, this.config.prompt, "denoise");
     checkTimes(options);
@@ -228,7 +228,7 @@ export class LocalFlowEngine implements FlowEngine<FlowLoss, FlowStep> {
     const draws = options.steps.map((rule) =>
       typeof rule === "string" || !options.keep
         ? null
-        : { means: whole(), logProbs: new Float32Array(count * this.#logProbSize(rule.step)) },
+        : { means: whole(), logProbs: new Float32Array(count * this.#logProbSize(rule.rule)) },
     );
     for (let start = 0; start < count; start += this.microBatch) {
       const rows = Math.min(this.microBatch, count - start);
@@ -242,7 +242,7 @@ export class LocalFlowEngine implements FlowEngine<FlowLoss, FlowStep> {
     vectors: readonly Float32Array[],
     start: number,
     count: number,
-    options: DenoiseOptions<FlowStep>,
+    options: DenoiseOptions<FlowRule>,
     { samples, states, draws }: Denoised,
   ): Promise<void> {
     const { times, steps, random } = options;
@@ -281,7 +281,7 @@ export class LocalFlowEngine implements FlowEngine<FlowLoss, FlowStep> {
       if (rule === "euler") eulerStep(x, v, from, next);
       if (rule === "heun") await this.#heun(binding, from, next);
       if (drawing !== null) {
-        drawing.floats("next").fill(next);
+        readBy(drawing, "next")?.fill(next);
         await drawing.run();
         const draw = draws[index];
         if (draw != null) {
@@ -311,20 +311,13 @@ export class LocalFlowEngine implements FlowEngine<FlowLoss, FlowStep> {
   async #accumulate(
     batch: FlowBatch,
     loss: FlowLoss,
-    { arrays, weights, guidance }: FlowAccumulateOptions,
+    { arrays, guidance }: FlowAccumulateOptions,
   ): Promise<FlowAccumulateResult> {
     this.#checkBatch(batch, "accumulate");
     const { microBatch: rows, config, sampleSize: size } = this;
     const count = batch.t.length;
-    const extents = Object.entries(loss.arrays).map(
-      ([name, extent]) => [name, sizeOf(rowShape(1, extent, config.sample))] as const,
-    );
-    for (const [name, each] of extents) {
-      if (arrays[name]?.length !== count * each)
-        throw wrongLength(`accumulate: ${name} of ${loss.key}`, count * each, arrays[name]?.length);
-    }
-    const each = weights ?? new Float32Array(count).fill(1 / count);
-    if (each.length !== count) throw wrongLength("accumulate: weights", count, each.length);
+    this.#checkLoss(loss, arrays, count);
+    const extents = Object.entries(loss.arrays);
     this.#store.hasGradient = true;
     const outputs: Record<string, Float32Array> = {};
     let total = 0;
@@ -338,12 +331,13 @@ export class LocalFlowEngine implements FlowEngine<FlowLoss, FlowStep> {
       binding.ints("promptRows").fill(index[0]!).set(index);
       fillRows(binding.floats("x"), batch.x, start, part, size);
       fillRows(binding.floats("t"), batch.t, start, part, 1);
-      for (const [name, width] of extents)
-        fillRows(binding.floats(`array ${name}`), arrays[name]!, start, part, width);
-      binding
-        .floats("weights")
-        .fill(0)
-        .set(each.subarray(start, start + part));
+      for (const [name, extent] of extents) {
+        const width = sizeOf(rowShape(1, extent, config.sample));
+        const memory = readBy(binding, `array ${name}`);
+        if (memory === undefined) continue;
+        fillRows(memory, arrays[name]!, start, part, width);
+        if (extent === "weight") memory.fill(0, part);
+      }
       await binding.run();
       total += binding.floats("loss")[0]!;
       collectOutputs(binding, outputs, { rows, start, part, count });
@@ -394,6 +388,32 @@ export class LocalFlowEngine implements FlowEngine<FlowLoss, FlowStep> {
     checkPrompts(prompts, this.config.prompt, where);
   }
 
+  #checkLoss(loss: FlowLoss, arrays: FlowAccumulateOptions["arrays"], count: number): void {
+    const where = `accumulate: ${loss.key}`;
+    const extents = Object.entries(loss.arrays);
+    for (const [name, extent] of extents) {
+      const expected = count * sizeOf(rowShape(1, extent, this.config.sample));
+      const got = arrays[name]?.length;
+      if (got !== expected) throw wrongLength(`${where}: ${name}`, expected, got);
+    }
+    if (!extents.some(([, extent]) => extent === "weight")) {
+      throw new EngineError({
+        where,
+        expected: "an array of weights",
+        got: "none",
+        hint: "rows that fill up a micro-batch would count",
+      });
+    }
+    const { together = 1 } = loss;
+    if (this.microBatch % together !== 0 || count % together !== 0) {
+      throw new EngineError({
+        where,
+        expected: `rows and micro-batches in multiples of ${together}`,
+        got: `${count} and ${this.microBatch}`,
+      });
+    }
+  }
+
   #compile(graph: ReturnType<typeof velocityGraph>, name: string, inPlace = {}): Program {
     const prefix = `${this.#profile}-${name.replaceAll(/[^a-z0-9]+/gi, "-").slice(0, 60)}`;
     return compile(graph, { name, inPlace, ...(this.#profile !== null && { profile: prefix }) });
@@ -416,31 +436,31 @@ export class LocalFlowEngine implements FlowEngine<FlowLoss, FlowStep> {
     });
   }
 
-  /** Numbers that a step reports as the log-probability of a sample. */
-  #logProbSize(step: FlowStep): number {
-    const { logProb } = stepGraph(step, this.config.sample, this.microBatch);
+  /** Numbers that a rule reports as the log-probability of a sample. */
+  #logProbSize(rule: FlowRule): number {
+    const { logProb } = stepGraph(rule, this.config.sample, this.microBatch);
     return sizeOf(logProb!.shape) / this.microBatch;
   }
 
   /** A step on the memory of a velocity program. */
-  #stepBinding({ step, values = {} }: StochasticStep<FlowStep>, velocity: Binding): Binding {
-    const name = `step ${step.key} on ${velocity.program.name}`;
+  #stepBinding({ rule, values = {} }: StochasticStep<FlowRule>, velocity: Binding): Binding {
+    const name = `step ${rule.key} on ${velocity.program.name}`;
     const isStale = this.#programs.peek(name)?.memory["x"] !== velocity.memory["x"];
     if (isStale) this.#programs.clear(name);
     const binding = this.#programs.get(name, () => {
-      const graph = stepGraph(step, this.config.sample, this.microBatch);
+      const graph = stepGraph(rule, this.config.sample, this.microBatch);
       return bindKnown(this.#compile(graph, name), velocity.memory);
     });
-    for (const key of step.values) {
+    for (const key of rule.values) {
       const value = values[key];
       if (value === undefined) {
         throw new EngineError({
-          where: `denoise: step ${step.key}`,
+          where: `denoise: step ${rule.key}`,
           expected: `a value of ${key}`,
           got: "none",
         });
       }
-      binding.floats(key).fill(value);
+      readBy(binding, key)?.fill(value);
     }
     return binding;
   }
@@ -463,6 +483,10 @@ function bindKnown(program: Program, memory: Readonly<Record<string, TensorData>
   );
   return program.bind(Object.fromEntries(inputs));
 }
+
+/** Memory of an input that a rule or a loss may not have read, and that the program then does not have. */
+const readBy = (binding: Binding, name: string): Float32Array | undefined =>
+  binding.memory[name] as Float32Array | undefined;
 
 /** Rows of a whole array into a micro-batch; what is left over gets the first of them, whose numbers are sound. */
 function fillRows(
@@ -503,7 +527,7 @@ function collectOutputs(
   }
 }
 
-function checkTimes({ times, steps }: DenoiseOptions<FlowStep>): void {
+function checkTimes({ times, steps }: DenoiseOptions<FlowRule>): void {
   if (times.length !== steps.length + 1)
     throw wrongLength("denoise: times", steps.length + 1, times.length);
   const odd = times.findIndex(
@@ -520,11 +544,15 @@ function checkTimes({ times, steps }: DenoiseOptions<FlowStep>): void {
 const wrongLength = (where: string, expected: number, got: number | undefined): EngineError =>
   new EngineError({ where, expected: `${expected} numbers`, got: String(got ?? "none") });
 
+/** Points: many at once, for few calls. */
+const POINT_ROWS = 512;
+/** More images a program are no faster (docs/log.md), and a batch that is no multiple of them is filled up. */
+const MOST_IMAGE_ROWS = 64;
+
 /** Rows whose widest activation takes 4 MiB, a power of two: passes over it stay in the cache. */
 function cachedRows(config: FlowConfig): number {
-  const tokens =
-    config.type === "mlp"
-      ? config.width
-      : (sizeOf(config.sample.slice(0, -1)) / config.patch ** 2) * config.hiddenWidth;
-  return Math.min(512, Math.max(8, 2 ** Math.round(Math.log2(2 ** 20 / tokens))));
+  if (config.type === "mlp") return POINT_ROWS;
+  const tokens = sizeOf(config.sample.slice(0, -1)) / config.patch ** 2;
+  const rows = 2 ** Math.round(Math.log2(2 ** 20 / (tokens * config.hiddenWidth)));
+  return Math.min(MOST_IMAGE_ROWS, Math.max(8, rows));
 }

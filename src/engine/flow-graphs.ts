@@ -1,14 +1,12 @@
 // The graphs of the flow engine: prompts to vectors, velocity, a stochastic step, loss and gradients.
 
-import { EngineError } from "../core/errors.ts";
-import type { FlowLoss, FlowStep, RowExtent } from "../losses/flow-loss.ts";
+import type { FlowLoss, FlowRule, RowExtent } from "../losses/flow-loss.ts";
 import type { FlowConfig, FlowModel } from "../models/flow-model.ts";
 import type { ParameterSpec } from "../nn/parameters.ts";
 import {
   add,
   addInto,
   broadcastTo,
-  equal,
   gatherRows,
   gradients,
   input,
@@ -17,8 +15,6 @@ import {
   slice,
   stopGradient,
   sub,
-  sum,
-  where,
   type Shape,
   type Tensor,
 } from "../tensor/index.ts";
@@ -27,7 +23,7 @@ type Graph = Record<string, Tensor>;
 
 /** Shape of an array of `rows` rows. */
 export function rowShape(rows: number, extent: RowExtent, sample: Shape): Shape {
-  if (extent === "number") return [rows];
+  if (extent === "number" || extent === "weight") return [rows];
   return [rows, ...(extent === "sample" ? sample : extent)];
 }
 
@@ -71,7 +67,7 @@ export function velocityGraph(
 }
 
 /** x, velocity, t, next, noise, values → sample, mean, logProb. */
-export function stepGraph(step: FlowStep, sample: Shape, rows: number): Graph {
+export function stepGraph(step: FlowRule, sample: Shape, rows: number): Graph {
   const x = input("x", [rows, ...sample]);
   const gaussian = step.gaussian({
     x,
@@ -101,7 +97,7 @@ export interface TrainingGraph {
   readonly reported: readonly string[];
 }
 
-/** tokens, mask, promptRows, x, t, weights, array … → loss, output …, new gradient … */
+/** tokens, mask, promptRows, x, t, array … → loss, output …, new gradient … */
 export function trainingGraph(
   model: FlowModel,
   config: FlowConfig,
@@ -119,15 +115,7 @@ export function trainingGraph(
     ([name, extent]) => [name, input(`array ${name}`, rowShape(rows, extent, sample))] as const,
   );
   const built = loss.build({ velocity, x, t, arrays: Object.fromEntries(arrays) });
-  if (built.loss.shape.length !== 1 || built.loss.shape[0] !== rows) {
-    throw new EngineError({
-      where: `loss ${loss.key}`,
-      expected: `one number a row, [${rows}]`,
-      got: `[${built.loss.shape.join(", ")}]`,
-    });
-  }
-  const weights = input("weights", [rows]);
-  const total = sum(where(equal(weights, 0), 0, mul(weights, built.loss)));
+  const total = built.loss;
   const outputs: Graph = { loss: total };
   const reported = Object.entries(built.outputs ?? {});
   for (const [name, tensor] of reported) outputs[`output ${name}`] = tensor;

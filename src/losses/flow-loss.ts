@@ -1,10 +1,14 @@
 // What the losses and the stochastic steps of flow models are written in: symbolic functions of a velocity and named arrays.
 // An engine compiles them behind its model and knows nothing else of them.
 
-import { mean, mul, sub, type Shape, type Tensor } from "../tensor/index.ts";
+import { equal, mean, mul, sub, sum, where, type Shape, type Tensor } from "../tensor/index.ts";
 
-/** One number a row [batch], as many as a sample [batch, …sample], or of this shape [batch, …shape]. */
-export type RowExtent = "number" | "sample" | Shape;
+/**
+ * Extent of an array after its rows: one number [batch], as many as a sample [batch, …sample], or of this shape
+ * [batch, …shape]. "weight" is a number too, and 0 in the rows that only fill up a micro-batch; in other arrays those repeat
+ * the first row.
+ */
+export type RowExtent = "weight" | "number" | "sample" | Shape;
 
 export interface FlowLossInputs {
   /** Predicted velocity [batch, …sample]; the gradient flows through it. */
@@ -19,23 +23,28 @@ export interface FlowLossInputs {
 export interface FlowLoss {
   /** Names the graph: equal keys, equal graphs. Numbers that the graph holds as constants belong into it. */
   readonly key: string;
-  /** What it reads beside velocity, x and t. */
+  /** What it reads beside velocity, x and t; at least one weight. */
   readonly arrays: Readonly<Record<string, RowExtent>>;
-  /** Loss of each row [batch], and what is to be reported, each [batch, …]. */
+  /** Neighbouring rows that belong together, 2 for pairs; they stay in one micro-batch. Default 1. */
+  readonly together?: number;
+  /**
+   * The loss of a micro-batch, a scalar in which rows of weight 0 do not count: losses of micro-batches are added. Beside it
+   * what is to be reported of each row [batch, …].
+   */
   readonly build: (inputs: FlowLossInputs) => {
     readonly loss: Tensor;
     readonly outputs?: Readonly<Record<string, Tensor>>;
   };
 }
 
-export interface FlowStepInputs {
+export interface FlowRuleInputs {
   /** [batch, …sample]. */
   readonly x: Tensor;
   readonly velocity: Tensor;
   /** From this time to the next, which is smaller [batch]. */
   readonly t: Tensor;
   readonly next: Tensor;
-  /** The values of the step by name, each [batch]. */
+  /** The values of the rule by name, each [batch]. */
   readonly values: Readonly<Record<string, Tensor>>;
 }
 
@@ -45,24 +54,32 @@ export interface FlowGaussian {
   readonly deviation: Tensor;
 }
 
-/** A denoising step that draws: x' = mean + deviation · z. */
-export interface FlowStep {
+/** The rule of a denoising step that draws: x' = mean + deviation · z. */
+export interface FlowRule {
   /** Names the graph: equal keys, equal graphs. */
   readonly key: string;
   /** Names of the numbers that it reads beside the times. */
   readonly values: readonly string[];
-  readonly gaussian: (inputs: FlowStepInputs) => FlowGaussian;
+  readonly gaussian: (inputs: FlowRuleInputs) => FlowGaussian;
   /** Log-probability of x' [batch, …sample]: [batch], or [batch, …] where it is kept by position. */
   readonly logProb: (next: Tensor, gaussian: FlowGaussian) => Tensor;
 }
 
-/** Mean over the sample of (v - target)², with target = eps - x0 (Lipman et al., arXiv:2210.02747; Liu et al., arXiv:2209.03003). */
+/**
+ * Sum over the rows of weight · mean (v - target)², with target = eps - x0 (Lipman et al., arXiv:2210.02747; Liu et al.,
+ * arXiv:2209.03003).
+ */
 export const flowMatchingLoss: FlowLoss = {
   key: "flow matching",
-  arrays: { target: "sample" },
+  arrays: { target: "sample", weights: "weight" },
   build: ({ velocity, arrays }) => {
     const error = sub(velocity, arrays["target"]!);
     const axes = error.shape.map((_, axis) => axis).slice(1);
-    return { loss: mean(mul(error, error), { axes }) };
+    const each = mean(mul(error, error), { axes }); // [batch]
+    return { loss: weightedSum(each, arrays["weights"]!) };
   },
 };
+
+/** Sum of weight · loss over rows [batch], exactly 0 where the weight is 0, whatever the loss is there. */
+export const weightedSum = (losses: Tensor, weights: Tensor): Tensor =>
+  sum(where(equal(weights, 0), 0, mul(weights, losses)));

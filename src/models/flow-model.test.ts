@@ -88,10 +88,13 @@ function build(config: FlowConfig, precision: Precision) {
   floats("t", [0.13, 0.5, 0.98]);
   floats("mask", [1, 1, 1, 0, 1, 1, 0, 0]);
   for (const spec of model.specs) floats(spec.name, lively(spec));
-  memory["tokens"] = allocate("int32", [8]);
-  (memory["tokens"] as Int32Array).set([1, 4, 2, 0, 6, 3, 0, 0]);
-  memory["rows"] = allocate("int32", [ROWS]);
-  (memory["rows"] as Int32Array).set([1, 2, 0]); // 2: no prompt
+  const ints = (name: string, values: readonly number[]): void => {
+    const array = allocate("int32", [values.length]);
+    array.set(values);
+    memory[name] = array;
+  };
+  ints("tokens", [1, 4, 2, 0, 6, 3, 0, 0]);
+  ints("rows", [1, 2, 0]); // 2: no prompt
   return { model, program, binding: program.bind(memory) };
 }
 
