@@ -329,7 +329,7 @@ describe("text rewards", () => {
   });
 
   it("of a video are the mean over every 4th frame that shows some of it, without the rule for more text", () => {
-    const frames = [["gohome"], ["gohom"], ["zz"], ["zz"], ["xxgohome"], [], [], [], ["qqqqqq"]];
+    const frames = [["gohome"], ["gohome"], ["zz"], ["zz"], ["xxgohome"], [], [], [], ["qqqqqq"]];
     expect(videoTextReward(prompt, frames)).toBeCloseTo((1 + 4 / 6) / 2, 12);
     expect(videoTextReward(prompt, [["qqqqqq"]])).toBe(0);
   });
