@@ -1,3 +1,4 @@
+import { deflateSync } from "node:zlib";
 import { decode, encode } from "fast-png";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
@@ -50,6 +51,54 @@ describe("PNG", () => {
     expect(read({ ...size, channels: 4, data: withAlpha })).toEqual([1, 2, 3, 5, 6, 7]);
     const deep = Uint16Array.of(0, 257, 65535, 514, 1285, 2570);
     expect(read({ ...size, channels: 3, depth: 16, data: deep })).toEqual([0, 1, 255, 2, 5, 10]);
+  });
+
+  /** A PNG of any kind, byte by byte: fast-png writes none with fewer than 8 bits. */
+  function assemble(header: readonly number[], rows: readonly number[][], palette?: number[]) {
+    const chunk = (name: string, content: Uint8Array): Buffer => {
+      const body = Buffer.concat([Buffer.from(name), content]);
+      const frame = Buffer.alloc(8);
+      frame.writeUInt32BE(content.length, 0);
+      frame.writeUInt32BE(crc(body), 4);
+      return Buffer.concat([frame.subarray(0, 4), body, frame.subarray(4)]);
+    };
+    return Buffer.concat([
+      Buffer.from([137, 80, 78, 71, 13, 10, 26, 10]),
+      chunk(
+        "IHDR",
+        Buffer.from([0, 0, 0, header[0]!, 0, 0, 0, header[1]!, ...header.slice(2), 0, 0, 0]),
+      ),
+      ...(palette === undefined ? [] : [chunk("PLTE", Buffer.from(palette))]),
+      chunk("IDAT", deflateSync(Buffer.from(rows.flatMap((row) => [0, ...row])))),
+      chunk("IEND", Buffer.alloc(0)),
+    ]);
+  }
+
+  function crc(bytes: Uint8Array): number {
+    let word = 0xffffffff;
+    for (const byte of bytes) {
+      word ^= byte;
+      for (let bit = 0; bit < 8; bit++) word = (word >>> 1) ^ (word & 1 ? 0xedb88320 : 0);
+    }
+    return (word ^ 0xffffffff) >>> 0;
+  }
+
+  it("with fewer than 8 bits a sample is read, grey or with a palette", () => {
+    const [grey, indexed] = [0, 3];
+    const twoBits = assemble(
+      [5, 2, 2, grey],
+      [
+        [0b00011011, 0b11000000],
+        [0b11100100, 0],
+      ],
+    );
+    const levels = (png: Buffer) =>
+      [...rasterBytes(decodePng(png, "png"))].filter((_, at) => at % 3 === 0);
+    expect(levels(twoBits)).toEqual([0, 85, 170, 255, 255, 255, 170, 85, 0, 0]);
+    const oneBit = assemble([3, 1, 1, indexed], [[0b01000000]], [1, 2, 3, 200, 100, 50]);
+    expect([...rasterBytes(decodePng(oneBit, "png"))]).toEqual([1, 2, 3, 200, 100, 50, 1, 2, 3]);
+    const beyond = assemble([3, 1, 2, indexed], [[0b01110000]], [1, 2, 3, 200, 100, 50]);
+    expect(() => decodePng(beyond, "a.png")).toThrow(/^a\.png: expected a PNG image/);
   });
 
   it("that is none is a DataError with its place, whatever the bytes are", () => {

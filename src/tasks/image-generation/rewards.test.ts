@@ -35,6 +35,12 @@ describe("relative position", () => {
     expect(relationsOf([2, 8, 10, 16], [4, 10, 12, 18])).toEqual([]);
   });
 
+  it("takes a tenth of both sizes off, and asks for more than half of the whole distance", () => {
+    // 7 - 1.6 = 5.4 of 10.63 are .508, of 11.40 .474.
+    expect(relationsOf(boxAt(7, 8), boxAt(0, 0))).toEqual(["right of", "below"]);
+    expect(relationsOf(boxAt(7, 9), boxAt(0, 0))).toEqual(["below"]);
+  });
+
   it("holds several relations on a diagonal, none for one place", () => {
     expect(relationsOf(boxAt(20, 20), boxAt(0, 0))).toEqual(["right of", "below"]);
     expect(relationsOf(boxAt(3, 3), boxAt(3, 3))).toEqual([]);
@@ -323,7 +329,7 @@ describe("text rewards", () => {
   });
 
   it("of a video are the mean over every 4th frame that shows some of it, without the rule for more text", () => {
-    const frames = [["gohome"], ["zz"], ["zz"], ["zz"], ["xxgohome"], [], [], [], ["qqqqqq"]];
+    const frames = [["gohome"], ["gohome"], ["zz"], ["zz"], ["xxgohome"], [], [], [], ["qqqqqq"]];
     expect(videoTextReward(prompt, frames)).toBeCloseTo((1 + 4 / 6) / 2, 12);
     expect(videoTextReward(prompt, [["qqqqqq"]])).toBe(0);
   });

@@ -401,6 +401,18 @@ describe("the colour-blind detector", () => {
     expect(structureScore(record("a photo of a circle"), shown("a photo of a square"))).toBe(0);
   });
 
+  it("sees what lies farther than 0.35 from the background, whatever its colour", () => {
+    const seen = (red: number) => {
+      const image = blankRaster(SIDE, SIDE, [0.2, 0, 0]);
+      for (let at = 0; at < 64; at++) {
+        image.data[((8 + Math.floor(at / 8)) * SIDE + 8 + (at % 8)) * 3] = red;
+      }
+      return detectShapes(image).map(({ shape, box }) => [shape, ...box]);
+    };
+    expect([seen(0.54), seen(0.56)]).toEqual([[], [["square", 8, 8, 16, 16]]]);
+    expect([seen(-0.14), seen(-0.16)]).toEqual([[], [["square", 8, 8, 16, 16]]]);
+  });
+
   it("takes the median of the border as background, and clamps", () => {
     const image = blankRaster(5, 4, [3, -0.25, 0.5]);
     for (let at = 0; at < 6; at++) image.data[at] = -1; // the minority of the border
