@@ -7,7 +7,7 @@ import type { PixelAdvantage } from "../core/flow-spec.ts";
 import { stepCoefficients } from "../core/flow-transition.ts";
 import type { Drawing } from "../core/image-task.ts";
 import { randomStream } from "../core/random.ts";
-import type { FlowLoss, FlowStep } from "../losses/flow-loss.ts";
+import type { FlowLoss, FlowRule } from "../losses/flow-loss.ts";
 import { policyStep } from "../losses/flow-training.ts";
 import { flowSteps, type FlowStep as ScheduledStep } from "../rollout/flow-schedule.ts";
 import {
@@ -37,7 +37,7 @@ export interface AdvantageMaps<Item, Image extends Drawing> {
 }
 
 export interface FlowGenerationContext<Item, Config, Image extends Drawing> {
-  readonly engine: FlowEngine<FlowLoss, FlowStep>;
+  readonly engine: FlowEngine<FlowLoss, FlowRule>;
   readonly environment: ImageEnvironment<Item, Config, Image>;
   readonly run: RunDirectory;
   readonly seed: number;
@@ -95,14 +95,14 @@ export function epochItems<Item, Config, Image extends Drawing>(
 function denoiseRules(
   steps: readonly ScheduledStep[],
   { sampling, objective }: FlowGrpoSettings,
-): DenoiseStep<FlowStep>[] {
+): DenoiseStep<FlowRule>[] {
   const ode = sampling.solver === "euler" ? "euler" : "dpm2";
   if (objective.type !== "policy" || sampling.noise.level === 0) return steps.map(() => ode);
-  const step = policyStep(sampling.noise, objective.ratio.type);
+  const rule = policyStep(sampling.noise, objective.ratio.type);
   return steps.map((one) => {
     if (!one.isStochastic) return ode;
     const values = { ...stepCoefficients(sampling.noise, one) };
-    return values.deviation > 0 ? { step, values } : ode;
+    return values.deviation > 0 ? { rule, values } : ode;
   });
 }
 

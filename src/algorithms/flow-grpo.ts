@@ -16,7 +16,7 @@ import type { FlowAccumulateResult, FlowEngine } from "../core/flow-engine.ts";
 import type { Drawing } from "../core/image-task.ts";
 import { randomStream } from "../core/random.ts";
 import { oldDecay } from "../losses/diffusion-nft.ts";
-import type { FlowLoss, FlowStep } from "../losses/flow-loss.ts";
+import type { FlowLoss, FlowRule } from "../losses/flow-loss.ts";
 import { now } from "../run/run-directory.ts";
 import { trainedSamples } from "./flow-advantages.ts";
 import {
@@ -38,7 +38,7 @@ import {
 
 export interface FlowGrpoContext<Item, Config, Image extends Drawing>
   extends StepContext, FlowGenerationContext<Item, Config, Image> {
-  readonly engine: FlowEngine<FlowLoss, FlowStep>;
+  readonly engine: FlowEngine<FlowLoss, FlowRule>;
   /** Name of the stage in metrics and checkpoints. */
   readonly stage: string;
   /** Epochs that are done already (a resume), and what the stage gave its checkpoint beside them. */
@@ -170,7 +170,7 @@ function trainingOrder(
 
 /** Brings the weights that sample after those that are trained, where they are not the same. */
 async function moveSampler(
-  engine: FlowEngine<FlowLoss, FlowStep>,
+  engine: FlowEngine<FlowLoss, FlowRule>,
   { objective }: FlowGrpoSettings,
   step: number,
 ): Promise<void> {

@@ -8,7 +8,7 @@ import { guardWeight, stepCoefficients } from "../core/flow-transition.ts";
 import type { Drawing } from "../core/image-task.ts";
 import type { Random } from "../core/random.ts";
 import { optimality } from "../losses/diffusion-nft.ts";
-import { flowMatchingLoss, type FlowLoss, type FlowStep } from "../losses/flow-loss.ts";
+import { flowMatchingLoss, type FlowLoss, type FlowRule } from "../losses/flow-loss.ts";
 import { bestAndWorst, logitNormalTime, matchingWeights } from "../losses/flow-matching.ts";
 import { nftTrainingLoss, policyTrainingLoss } from "../losses/flow-training.ts";
 import { promptGroups } from "./flow-advantages.ts";
@@ -19,7 +19,7 @@ type Objective<Type extends FlowObjective["type"]> = Extract<FlowObjective, { ty
 type Generation = FlowGeneration<unknown, Drawing>;
 
 export interface UpdateContext {
-  readonly engine: FlowEngine<FlowLoss, FlowStep>;
+  readonly engine: FlowEngine<FlowLoss, FlowRule>;
   readonly generation: Generation;
   readonly settings: FlowGrpoSettings;
   /** Extents of a sample. */
@@ -104,6 +104,7 @@ async function policyUpdate(
     ),
     advantage: advantageRows(generation, samples, steps.length),
     stepWeight: each((step) => stepWeightOf(objective, noise, step)),
+    weights: each(() => 1 / (samples.length * steps.length)),
   };
   if ("oldMean" in loss.arrays) {
     arrays["oldMean"] = joined(steps, ({ draw }) => gathered(draw.means, samples, size));
@@ -183,7 +184,8 @@ async function nftUpdate(
   const q = Float32Array.from(rows, ({ sample }) =>
     optimality(generation.advantages[sample]!, objective.advantageClip),
   );
-  const arrays = { clean, old, reference, optimality: q };
+  const weights = new Float32Array(rows.length).fill(1 / rows.length);
+  const arrays = { clean, old, reference, optimality: q, weights };
   return engine.accumulate(batch, nftTrainingLoss(objective), { arrays, guidance });
 }
 
@@ -234,7 +236,7 @@ async function dpoUpdate(
     weights.set([slope, -slope], 2 * pair);
     loss += (Math.max(h, 0) + Math.log1p(Math.exp(-Math.abs(h)))) / count; // −log σ(−h)
   }
-  await engine.accumulate(batch, flowMatchingLoss, { arrays: { target }, weights, guidance });
+  await engine.accumulate(batch, flowMatchingLoss, { arrays: { target, weights }, guidance });
   return { loss, outputs: {} };
 }
 
@@ -273,5 +275,5 @@ async function matchingUpdate(
   );
   const { clean: _clean, target, ...batch } = noised(context, rows, random);
   const weights = Float32Array.from(rows, ({ weight }) => weight);
-  return engine.accumulate(batch, flowMatchingLoss, { arrays: { target }, weights, guidance });
+  return engine.accumulate(batch, flowMatchingLoss, { arrays: { target, weights }, guidance });
 }

@@ -6,7 +6,7 @@
 import type { DiffusionNft, FlowNoise, FlowPolicy, FlowRatio } from "../core/flow-spec.ts";
 import { add, mul, sub, type Shape, type Tensor } from "../tensor/index.ts";
 import { diffusionNftLoss } from "./diffusion-nft.ts";
-import type { FlowLoss, FlowStep, RowExtent } from "./flow-loss.ts";
+import { weightedSum, type FlowLoss, type FlowRule, type RowExtent } from "./flow-loss.ts";
 import { flowPolicyRows } from "./flow-policy.ts";
 import { normalisedLogRatio, stepDistribution, stepKl, stepLogProb } from "./flow-step.ts";
 
@@ -20,7 +20,7 @@ const coefficients = (values: Readonly<Record<string, Tensor>>) => ({
 });
 
 /** A draw x' = c_x x + c_v v + s z; log p of the sample, or of each of its positions. */
-export const policyStep = (noise: FlowNoise, of: FlowRatio["type"]): FlowStep => ({
+export const policyStep = (noise: FlowNoise, of: FlowRatio["type"]): FlowRule => ({
   key: `${noise.type} of ${of}`,
   values: coefficientNames,
   gaussian: ({ x, velocity, values }) => stepDistribution(x, velocity, coefficients(values)),
@@ -33,7 +33,7 @@ export const ratioExtent = (of: FlowRatio["type"], sample: Shape): RowExtent =>
 
 /**
  * The clipped policy loss of rows that are steps of samples, plus β KL. Arrays: `next` x', the coefficients, `old` log p,
- * `advantage`, `stepWeight` of the policy term; `oldMean` for RatioNorm; `reference` (velocity) and `duration` t − t' for a KL.
+ * `advantage`, `stepWeight` of the policy term, `weights` of the rows; `oldMean` for RatioNorm; `reference` (velocity) and `duration` t − t' for a KL.
  * Reports `ratio`, `logProb` and, with a KL, `kl`.
  */
 export function policyTrainingLoss(noise: FlowNoise, policy: FlowPolicy, sample: Shape): FlowLoss {
@@ -48,6 +48,7 @@ export function policyTrainingLoss(noise: FlowNoise, policy: FlowPolicy, sample:
       old: extent,
       advantage: extent,
       stepWeight: "number",
+      weights: "weight",
       ...(normalised && { oldMean: "sample" as const }),
       ...(hasKl && { reference: "sample" as const, duration: "number" as const }),
     },
@@ -67,24 +68,31 @@ export function policyTrainingLoss(noise: FlowNoise, policy: FlowPolicy, sample:
       });
       const loss = mul(rows, given("stepWeight"));
       const outputs = { ratio, logProb };
-      if (!hasKl) return { loss, outputs };
+      if (!hasKl) return { loss: weightedSum(loss, given("weights")), outputs };
       const reference = stepDistribution(x, given("reference"), coefficients(arrays)).mean;
       const value = stepKl(kl.type, noise, {
         ...distribution,
         reference,
         duration: given("duration"),
       });
-      return { loss: add(loss, mul(value, kl.weight)), outputs: { ...outputs, kl: value } };
+      const all = add(loss, mul(value, kl.weight));
+      return { loss: weightedSum(all, given("weights")), outputs: { ...outputs, kl: value } };
     },
   };
 }
 
-/** DiffusionNFT. Arrays: `clean` x_0, `old` and `reference` velocities at x_t, `optimality` q. */
+/** DiffusionNFT. Arrays: `clean` x_0, `old` and `reference` velocities at x_t, `optimality` q, `weights` of the rows. */
 export const nftTrainingLoss = (spec: DiffusionNft): FlowLoss => ({
   key: `diffusion-nft ${JSON.stringify(spec)}`,
-  arrays: { clean: "sample", old: "sample", reference: "sample", optimality: "number" },
-  build: ({ velocity, x, t, arrays }) => ({
-    loss: diffusionNftLoss(spec, {
+  arrays: {
+    clean: "sample",
+    old: "sample",
+    reference: "sample",
+    optimality: "number",
+    weights: "weight",
+  },
+  build: ({ velocity, x, t, arrays }) => {
+    const rows = diffusionNftLoss(spec, {
       velocity,
       old: arrays["old"]!,
       reference: arrays["reference"]!,
@@ -92,6 +100,7 @@ export const nftTrainingLoss = (spec: DiffusionNft): FlowLoss => ({
       clean: arrays["clean"]!,
       time: t,
       optimality: arrays["optimality"]!,
-    }),
-  }),
+    });
+    return { loss: weightedSum(rows, arrays["weights"]!) };
+  },
 });
