@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { main } from "../src/cli/main.ts";
 import { readEvaluations, readMetrics, readSamples } from "../src/run/run-directory.ts";
+import { sampleStages } from "../src/run/sample-groups.ts";
 import { systems } from "../src/systems/registry.ts";
 
 /** What makes the tiny scale of a system tinier. */
@@ -112,6 +113,21 @@ describe.each(systems.map(({ name }) => name))("%s", (name) => {
       1e-6,
     );
     expect(existsSync(join(whole(), "curves.svg"))).toBe(true);
+  });
+
+  it("shows the samples of every stage that stores some", async () => {
+    for (const stage of sampleStages(whole())) {
+      const { code, stderr, json } = await alidade([
+        "samples",
+        whole(),
+        "--stage",
+        stage,
+        "--json",
+      ]);
+      expect({ code, stderr }, stage).toMatchObject({ code: 0 });
+      expect(JSON.stringify(json()), stage).toContain('"right"');
+    }
+    expect(sampleStages(whole())).toEqual(["dpo", "grpo", "rft"]);
   });
 
   it("saves a model that evaluates to the same numbers", async () => {

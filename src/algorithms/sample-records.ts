@@ -35,7 +35,7 @@ export function rewardPartsOf(
  * Class of a wrong output. The optimiser has stepped already and a class is only a label, so a task that cannot tell is no
  * reason to stop: its output then has none.
  */
-function errorClassOf<Item, Config>(
+export function errorClassOf<Item, Config>(
   { task, config }: Pick<Environment<Item, Config>, "task" | "config">,
   item: Item,
   completion: ScoredCompletion,

@@ -7,10 +7,12 @@ import { DataError, RunError } from "../core/errors.ts";
 import { randomStream } from "../core/random.ts";
 import type { Scores } from "../core/task.ts";
 import { weighScores } from "../rollout/items.ts";
-import { rollOut, type Rollout, type ScoredCompletion } from "../rollout/single-turn.ts";
+import { rollOut } from "../rollout/single-turn.ts";
+import type { Environment, Rollout, ScoredCompletion } from "../rollout/single-turn.ts";
 import { Interrupted } from "../run/interrupted.ts";
 import { readSamples } from "../run/run-directory.ts";
 import type { RewardWeights } from "./generation.ts";
+import { errorClassOf, rewardPartsOf } from "./sample-records.ts";
 import { itemsOrCheckpoint, newestCheckpoint, type StageContext } from "./stage.ts";
 
 /** Settings of stages that sample. */
@@ -99,8 +101,10 @@ function records(
   { item, messages, promptTokens, completions }: Rollout<unknown>,
   prompt: number,
   { stage, step, weights }: SamplingRequest,
+  { task, config }: Environment<unknown, unknown>,
   hint: string,
 ): StoredSample[] {
+  const level = task.level?.(item, config);
   return completions.map((completion, sample) => {
     const where = `${stage} step ${step}: prompt ${prompt}, sample ${sample}`;
     const scores = scoresOf(completion, weights, where, hint);
@@ -120,8 +124,11 @@ function records(
       tokens: Array.from(tokens),
       samplerLogProbs: Array.from(logProbs, (value) => Number(value.toPrecision(6))),
       scores,
+      rewardParts: rewardPartsOf(scores, weights),
       reward,
       stopReason,
+      ...errorClassOf({ task, config }, item, completion),
+      ...(level !== undefined && { level }),
     };
   });
 }
@@ -165,8 +172,9 @@ async function sampleAndScore<Item, Config>(
         randomStream(seed, `${stage} sample`, step, start + prompt, sample),
     });
     const hint = newestCheckpoint(run);
+    const described = environment as Environment<unknown, unknown>;
     rollouts.forEach((rollout, index) => {
-      samples.push(...records(rollout, start + index, request, hint));
+      samples.push(...records(rollout, start + index, request, described, hint));
     });
     progress.advance(start + count);
   }

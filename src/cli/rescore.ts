@@ -246,6 +246,11 @@ async function rescore(
   const { system, before, after } = findScoring(context, path, changes);
   const { task } = system;
   const stage = findSampleStage(path, undefined);
+  if (stage !== "grpo") {
+    const got = `those of ${stage}, which compares no rewards`;
+    const hint = "they can be read with: alidade samples";
+    throw new ConfigError({ where: path, expected: "samples of GRPO", got, hint });
+  }
   const isStored = options.stored === true;
   const names = Object.keys(taskScores(task));
   const sums = new RescoreSums(options.count);

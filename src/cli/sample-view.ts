@@ -12,6 +12,7 @@ export function sampleName({ step, prompt, sample }: SampleRecord): string {
 
 /** A number with its sign; the last bits that a sum of advantages leaves are zero. */
 export const signed = (value: number): string => {
+  if (Number.isNaN(value)) return "-";
   if (Math.abs(value) < 1e-9) return "0";
   return value > 0 ? `+${formatNumber(value)}` : formatNumber(value);
 };

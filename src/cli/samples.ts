@@ -148,7 +148,7 @@ function summaryText(path: string, stage: string, answer: SampleAnswer): string 
     number(one.count),
     `${((100 * one.count) / count).toFixed(1)} %`,
     columnOf(one.reward),
-    Number.isNaN(one.advantage) ? "-" : signed(one.advantage),
+    signed(one.advantage),
     columnOf(one.tokens),
   ]);
   const header = ["  CLASS", "SAMPLES", "SHARE", "MEAN REWARD", "MEAN ADVANTAGE", "MEAN TOKENS"];

@@ -60,6 +60,7 @@ export interface SampleRecord {
   readonly penalties?: Readonly<Record<string, number>> | undefined;
   /** Sum of the parts; null when all abstained or the sample was dropped. */
   readonly reward: number | null;
+  /** NaN: its stage compares no rewards (DPO, rejection sampling). */
   readonly advantage: number;
   readonly stopReason: "stop" | "length";
   /** What is wrong with the output; null: nothing; absent: the task has no classes, or could not tell. */
@@ -97,7 +98,7 @@ const schema = z.looseObject({
   lossMask: z.array(z.tuple([z.number(), count])).optional(),
   samplerLogProbs: numbers,
   trainerLogProbs: numbers.optional(),
-  referenceLogProbs: numbers.optional(),
+  referenceLogProbs: numbers.nullish().transform((list) => list ?? undefined),
   scores: named.optional(),
   failures: z.record(z.string(), z.object({ kind: z.string(), message: z.string() })).optional(),
   error: z.string().optional(),
@@ -105,7 +106,7 @@ const schema = z.looseObject({
   penalties: z.record(z.string(), z.number()).optional(),
   rewardParts: named.optional(),
   reward: z.number().nullable(),
-  advantage: z.number(),
+  advantage: z.number().default(Number.NaN),
   stopReason: z.enum(["stop", "length"]),
   errorClass: z.string().nullable().optional(),
   level: z.string().optional(),
