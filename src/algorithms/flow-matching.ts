@@ -44,6 +44,8 @@ export interface FlowMatchingContext extends StepContext {
   /** The example of this index; the same for the same index. */
   readonly examples: (index: number) => Promise<FlowExample>;
   readonly seed: number;
+  /** Name in metrics and checkpoints; absent: flow-matching. */
+  readonly stage?: string;
   /** Steps of this stage that are done already (a resume). */
   readonly done: number;
 }
@@ -86,7 +88,7 @@ export async function flowMatching(
   context: FlowMatchingContext,
   settings: FlowMatchingSettings,
 ): Promise<void> {
-  const { engine, run, progress, seed } = context;
+  const { engine, run, progress, seed, stage = "flow-matching" } = context;
   const { steps, batch: size, optimiser } = settings;
   const weights = new Float32Array(size).fill(1 / size);
   const makeBatch = async (step: number): Promise<TrainingBatch> => {
@@ -95,7 +97,7 @@ export async function flowMatching(
     return flowMatchingBatch(examples, settings, seed, step);
   };
   if (context.done >= steps) return;
-  progress.begin("flow matching", steps);
+  progress.begin(stage, steps);
   let next = makeBatch(context.done + 1);
   for (let step = context.done + 1; step <= steps; step++) {
     const { target, ...batch } = await next;
@@ -107,23 +109,23 @@ export async function flowMatching(
     if (step < steps) next = makeBatch(step + 1); // prepared while the engine works
     next.catch(() => undefined); // a bad example counts when its step comes
     const { loss } = await accumulating;
-    if (!Number.isFinite(loss)) throw brokenNumber("flow-matching", step, run, `a loss of ${loss}`);
+    if (!Number.isFinite(loss)) throw brokenNumber(stage, step, run, `a loss of ${loss}`);
     const options = stepOptions(optimiser, step, steps);
-    const { gradientNorm } = await guardedStep(engine, options, "flow-matching", step, run);
+    const { gradientNorm } = await guardedStep(engine, options, stage, step, run);
     progress.advance(step, `loss ${loss.toFixed(3)}`);
     const stepMs = now() - startMs;
     await finishStep(
       context,
       {
         step,
-        stage: "flow-matching",
+        stage,
         loss,
         gradientNorm,
         learningRate: options.learningRate,
         "time/stepMs": stepMs,
         "time/samplesPerSecond": (1000 * size) / stepMs,
       },
-      { label: "flow matching", steps },
+      { label: stage, steps },
     );
   }
   progress.end();

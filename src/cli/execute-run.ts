@@ -68,13 +68,14 @@ function closeRun(run: RunDirectory, status: "interrupted" | "failed", error: un
 /** The last evaluation of every stage, what else the system reports, and where to look. */
 function resultText(run: RunDirectory, summary: Readonly<Record<string, unknown>>): string {
   const evaluations = readEvaluations(run.path);
-  const last = new Map(evaluations.map((evaluation) => [evaluation["stage"], evaluation]));
+  const last = new Map(evaluations.map((one) => [`${String(one["stage"])} ${one.split}`, one]));
   const facts = Object.entries(summary).filter(([, value]) => typeof value !== "object");
   const places = [
     ["run", run.path],
     ["curves", join(run.path, "curves.svg")],
+    ["images", join(run.path, "images")],
     ["more", `${commandName()} show ${quotePath(run.path)}`],
-  ].filter(([name, path]) => name !== "curves" || existsSync(path!));
+  ].filter(([name, path]) => name === "run" || name === "more" || existsSync(path!));
   return [
     ...(last.size === 0 ? [] : [`\n${evaluationTable([...last.values()])}\n`]),
     ...facts.map(([name, value]) => `${name}: ${formatValue(value)}`),

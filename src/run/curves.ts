@@ -71,8 +71,13 @@ function accuracyPanel(
   evaluations: readonly EvaluationRecord[],
 ): Panel[] {
   const offsets = stageOffsets(metrics);
+  // The first set of items that a stage is measured on is the main one.
+  const main = new Map<unknown, string>();
+  for (const { stage, split } of evaluations) {
+    if (!main.has(stage)) main.set(stage, split);
+  }
   const points = evaluations
-    .filter(({ correct }) => typeof correct === "number")
+    .filter(({ correct, stage, split }) => typeof correct === "number" && main.get(stage) === split)
     .map(({ step, stage, correct, ci95 }) => ({
       x: step + (typeof stage === "string" ? (offsets.get(stage) ?? 0) : 0),
       y: correct as number,

@@ -49,6 +49,7 @@ export interface EvaluateContext<Config> {
 
 /** How a run turned outputs into rewards, and rewards into advantages. */
 export interface Scoring {
+  readonly task: Task<unknown, unknown>;
   /** Config of the system's task. */
   readonly taskConfig: unknown;
   readonly weights: RewardWeights;
@@ -69,7 +70,8 @@ export interface System<Config = unknown> {
   /** What the paper trained with: its losses and advantages where its own text says nothing else. */
   readonly profile?: ProfileName;
   readonly claims: readonly Claim[];
-  readonly task: Task<unknown, unknown>;
+  /** What is trained on, for lists. */
+  readonly task: Pick<Task<unknown, unknown>, "name" | "summary">;
   /**
    * Opens what a run of this config reads; throws when a file is missing or broken, before a run directory is made. Returns
    * the config to record: with absolute paths, so that the run can be resumed from any folder.

@@ -6,6 +6,7 @@ export * from "./detector.ts";
 export * from "./image-metrics.ts";
 export * from "./prompts.ts";
 export * from "./quadrant.ts";
+export * from "./ring.ts";
 export * from "./scene.ts";
 export * from "./shapes.ts";
 export * from "./task.ts";
