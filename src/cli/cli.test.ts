@@ -128,7 +128,7 @@ async function alidade(...argv: string[]) {
     stdout: { write: (text: string) => (stdout += text) },
     stderr: { write: (text: string) => (stderr += text) },
     systems: [counting],
-    tasks: [{ ...counting.task, scorers }],
+    tasks: [{ ...addition, scorers }],
     signals,
     kill: (exit) => killed.push(exit),
   });

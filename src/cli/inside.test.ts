@@ -65,6 +65,7 @@ const systemOf = (name: Name): System<Settings> => ({
   claims: [],
   task: tasks[name],
   scoring: (config) => ({
+    task: tasks[name],
     taskConfig: sumEnvironment.config,
     weights: weightsOf(name, config),
     settings: config.scoring,

@@ -243,8 +243,8 @@ async function rescore(
   options: RescoreOptions,
 ): Promise<CommandResult> {
   const changes = options.set ?? [];
-  const { system, before, after } = findScoring(context, path, changes);
-  const { task } = system;
+  const { before, after } = findScoring(context, path, changes);
+  const { task } = after;
   const stage = findSampleStage(path, undefined);
   if (stage !== "grpo") {
     const got = `those of ${stage}, which compares no rewards`;

@@ -102,7 +102,7 @@ export const alphamaze: System<Config> = {
   task: mazeTask,
   prepare: (config) => prepareRecipe(recipe, config),
   scoring: ({ task, reward, scoring, grpo }) => ({
-    task: mazeTask as Task<unknown, unknown>,
+    task: mazeTask,
     taskConfig: task,
     weights: weightsOf(reward),
     settings: scoring,
