@@ -58,7 +58,9 @@ export interface JudgedImage<Item, Image extends Drawing> {
  * Mean over levels and its interval: squared distances from the share to the ends of Wilson's interval add up over the levels
  * (Newcombe's way for a sum of independent proportions).
  */
-export function meanOverLevels(levels: readonly Accuracy[]): Pick<ImageEvaluation, "accuracy" | "ci95"> {
+export function meanOverLevels(
+  levels: readonly Accuracy[],
+): Pick<ImageEvaluation, "accuracy" | "ci95"> {
   const count = levels.length;
   const accuracy = levels.reduce((sum, one) => sum + one.accuracy, 0) / count;
   const half = (end: 0 | 1): number =>

@@ -2,10 +2,11 @@
 
 import { ConfigError, unknownName } from "../core/errors.ts";
 import { alphamaze } from "./alphamaze/system.ts";
+import { flowGrpoSystem } from "./flow-grpo/system.ts";
 import type { System } from "./system.ts";
 
 /** Systems that train, evaluate and resume. */
-export const systems: readonly System[] = [alphamaze];
+export const systems: readonly System[] = [alphamaze, flowGrpoSystem];
 
 export interface PublishedSystem {
   readonly name: string;

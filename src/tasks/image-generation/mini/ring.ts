@@ -8,7 +8,16 @@ import { type Drawing, defineImageTask } from "../../../core/image-task.ts";
 import { unknownName } from "../../../core/errors.ts";
 import type { Random } from "../../../core/random.ts";
 
-const PLACES = ["east", "northeast", "north", "northwest", "west", "southwest", "south", "southeast"];
+const PLACES = [
+  "east",
+  "northeast",
+  "north",
+  "northwest",
+  "west",
+  "southwest",
+  "south",
+  "southeast",
+];
 const RADIUS = 2;
 /** Points within so many deviations of a place are at it. */
 const REACH = 4;
@@ -23,7 +32,12 @@ export interface RingItem {
 }
 
 const ringConfig = z.object({
-  spread: z.number().positive().max(0.19).default(0.15).describe("deviation of the points of a place"),
+  spread: z
+    .number()
+    .positive()
+    .max(0.19)
+    .default(0.15)
+    .describe("deviation of the points of a place"),
   wrong: z
     .number()
     .min(0)

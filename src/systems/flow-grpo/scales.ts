@@ -1,0 +1,81 @@
+// The sizes of the experiment. `paper` holds the published settings as data: there is no Stable Diffusion here to run them on.
+
+import type { Scale } from "../system.ts";
+
+const ring = {
+  model: { type: "mlp", width: 64, layers: 3, promptWidth: 16, promptLayers: 0 },
+  base: { steps: 1200, batch: 256, average: 0.99, optimiser: { learningRate: 4e-3 } },
+  grpo: {
+    epochs: 150,
+    prompts: 32,
+    group: 16,
+    objective: { type: "policy", ratio: { type: "sample", low: 2e-2, high: 2e-2 } },
+    optimiser: { learningRate: 1e-3 },
+  },
+  evaluate: { suites: ["train"], images: 125, steps: 40 },
+};
+
+const quadrant = {
+  model: { patch: 3, width: 48, layers: 3, promptWidth: 48, promptLayers: 1 },
+  base: { steps: 1500, batch: 128, average: 0.995, optimiser: { learningRate: 2e-3 } },
+  grpo: {
+    epochs: 120,
+    prompts: 16,
+    group: 16,
+    sampling: { noise: { type: "cps", level: 0.8 }, window: { type: "random", size: 3 } },
+    objective: { type: "policy", ratio: { type: "sample", low: 2e-4, high: 2e-4 } },
+    optimiser: { learningRate: 3e-4 },
+  },
+  evaluate: { suites: ["test", "train"], images: 64, steps: 40 },
+};
+
+const mini = {
+  base: { steps: 8000, batch: 128 },
+  grpo: {
+    epochs: 400,
+    prompts: 16,
+    group: 16,
+    sampling: { noise: { type: "cps", level: 0.8 }, window: { type: "random", size: 3 } },
+    objective: { type: "policy", ratio: { type: "sample", low: 6e-5, high: 6e-5 } },
+    optimiser: { learningRate: 2e-4 },
+  },
+  evaluate: { suites: ["test", "unseenClass", "unseenCount"], images: 16 },
+};
+
+export const scales: Readonly<Record<string, Scale>> = {
+  tiny: {
+    summary: "points on a ring, then one square on 12x12 pixels: base models and GRPO",
+    settings: { levels: ["ring", "quadrant"], ring, quadrant },
+  },
+  small: {
+    summary: "GenEval-mini: shapes on 24x24 pixels, numbers, colours, positions",
+    settings: { levels: ["mini"], mini },
+  },
+  paper: {
+    summary:
+      "the published settings of GenEval on SD3.5-M (geneval_sd3), on GenEval-mini: for reading; 24 GPUs' worth of images an epoch",
+    settings: {
+      levels: ["mini"],
+      mini: {
+        base: { steps: 8000, batch: 128 },
+        grpo: {
+          epochs: 2500,
+          prompts: 48,
+          group: 24,
+          guidance: 4.5,
+          sampling: {
+            steps: 10,
+            schedule: { type: "diffusers", shift: 3 },
+            noise: { type: "flow-sde", level: 0.7 },
+          },
+          objective: {
+            type: "policy",
+            ratio: { type: "sample", low: 1e-4, high: 1e-4 },
+            kl: { type: "repository", weight: 0.04 },
+          },
+        },
+        evaluate: { schedule: { type: "diffusers", shift: 3 }, guidance: 4.5, every: 60 },
+      },
+    },
+  },
+};

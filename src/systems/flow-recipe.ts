@@ -1,0 +1,423 @@
+// A flow recipe: an image task, a velocity model that is fitted to images of which some are wrong, then Flow-GRPO on the task's
+// scores. Systems of images are made of one or more of them, run one after the other.
+
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { z } from "zod";
+import type { AdvantageMaps } from "../algorithms/flow-generation.ts";
+import { flowGrpo } from "../algorithms/flow-grpo.ts";
+import { flowGrpoSettings } from "../algorithms/flow-grpo-settings.ts";
+import { flowMatching, flowMatchingSettings } from "../algorithms/flow-matching.ts";
+import type { StepContext } from "../algorithms/stage.ts";
+import { ConfigError } from "../core/errors.ts";
+import { flowScheduleSettings } from "../core/flow-spec.ts";
+import { wordsOf, type Drawing, type ImageTask } from "../core/image-task.ts";
+import { randomStream } from "../core/random.ts";
+import { taskScores } from "../core/task.ts";
+import { LocalFlowEngine } from "../engine/flow-engine.ts";
+import {
+  evaluateImages,
+  pairedGain,
+  type ImageEvaluation,
+  type JudgedImage,
+} from "../evaluate/evaluate-images.ts";
+import { encodePng } from "../image/png.ts";
+import type { Raster } from "../image/raster.ts";
+import { checkFlowConfig, readFlowConfig } from "../models/flow-config.ts";
+import type { FlowConfig } from "../models/flow-model.ts";
+import { promptEncoder, type ImageEnvironment } from "../rollout/image-environment.ts";
+import { scoringSettings } from "../rollout/score-outputs.ts";
+import { readEvaluations, type RunDirectory } from "../run/run-directory.ts";
+import { configureRuntime, deviceNames } from "../tensor/index.ts";
+import type { EvaluateContext, TrainContext } from "./system.ts";
+
+const size = (value: number, help: string) => z.int().min(1).default(value).describe(help);
+
+export const flowModelSettings = z.object({
+  type: z
+    .enum(["transformer", "mlp"])
+    .default("transformer")
+    .describe("a transformer over patches of an image, or an MLP over a point"),
+  patch: size(4, "pixels along the edge of a patch (a point has none)"),
+  width: size(64, "width of the layers"),
+  layers: size(4, "layers"),
+  heads: size(4, "heads of the attention (an MLP has none)"),
+  promptWidth: size(64, "width of the prompt encoder"),
+  promptLayers: z.int().min(0).default(2).describe("its layers; 0: the mean of the words"),
+});
+
+export const flowEngineSettings = z.object({
+  device: z
+    .enum(deviceNames as [string, ...string[]])
+    .default("cpu")
+    .describe("execution provider"),
+  threads: z.int().min(1).default(2).describe("threads of one operator"),
+  spinning: z.boolean().default(false).describe("busy-wait between operators: for idle machines"),
+  microBatch: z
+    .int()
+    .min(1)
+    .nullable()
+    .default(null)
+    .describe("images of a micro-batch; null: as many as fit the cache"),
+  profile: z
+    .string()
+    .nullable()
+    .default(null)
+    .describe("prefix of files for ONNX Runtime's profile of every program; null: none"),
+});
+type FlowEngineSettings = z.output<typeof flowEngineSettings>;
+
+const evaluateSettings = z.object({
+  suites: z
+    .array(z.string())
+    .min(1)
+    .default(["test"])
+    .describe("sets of prompts; the first one is what counts"),
+  images: z.int().min(1).default(4).describe("images of every prompt"),
+  steps: z.int().min(1).default(40).describe("steps of the ODE"),
+  solver: z.enum(["euler", "heun", "dpm2"]).default("euler").describe("its solver"),
+  schedule: flowScheduleSettings.prefault({ type: "uniform" }).describe("times of the steps"),
+  guidance: z.number().min(0).default(1).describe("classifier-free guidance; 1: none"),
+  every: z.int().min(0).default(0).describe("also after every n-th epoch; 0: only at the end"),
+});
+
+/** Settings of one level: a task with its model and its two stages. */
+export function flowLevelSettings<Item, Config, Image extends Drawing>(
+  task: ImageTask<Item, Config, Image>,
+  weights: Readonly<Record<string, number>>,
+  lengths: { readonly base: number; readonly epochs: number },
+) {
+  const reward = Object.entries(taskScores(task)).map(([name, help]) => [
+    name,
+    z
+      .number()
+      .default(weights[name] ?? 0)
+      .describe(`weight of: ${help}`),
+  ]);
+  return z.object({
+    task: task.config.describe(`the task ${task.name}`),
+    reward: z
+      .object(Object.fromEntries(reward) as Record<string, z.ZodDefault<z.ZodNumber>>)
+      .prefault({})
+      .describe("weight of each score in the reward; 0: it is none"),
+    model: flowModelSettings.prefault({}).describe("the velocity model"),
+    base: z
+      .object({
+        from: z
+          .string()
+          .nullable()
+          .default(null)
+          .describe(
+            "folder of a base model to begin with (the base/ of a run); null: one is trained",
+          ),
+        ...flowMatchingSettings.shape,
+        steps: flowMatchingSettings.shape.steps.default(lengths.base),
+        average: z.number().min(0).lt(1).default(0.999).describe("decay of its moving average"),
+      })
+      .describe("flow matching on images some of which are wrong"),
+    grpo: flowGrpoSettings
+      .extend({ epochs: flowGrpoSettings.shape.epochs.default(lengths.epochs) })
+      .describe("reinforcement learning on the task's scores"),
+    evaluate: evaluateSettings.prefault({}).describe("accuracy along the ODE, averaged weights"),
+    scoring: scoringSettings.prefault({}).describe("how scorers are asked"),
+    checkpointEvery: z.int().min(1).default(200).describe("steps between checkpoints"),
+  });
+}
+
+export interface FlowLevelConfig<Config> extends Omit<
+  z.output<ReturnType<typeof flowLevelSettings>>,
+  "task"
+> {
+  readonly task: Config;
+}
+
+export interface FlowLevel<Item, Config, Image extends Drawing> {
+  readonly task: ImageTask<Item, Config, Image>;
+  /** Prefix of its stages, "ring-" in "ring-base" and "ring-grpo". */
+  readonly prefix: string;
+  /** A picture of judged images. */
+  readonly picture: (judged: readonly JudgedImage<Item, Image>[], title: string) => Raster;
+  /** Where in an image advantages go; absent: everywhere. */
+  readonly maps?: AdvantageMaps<Item, Image> | undefined;
+}
+
+/** Names of a level's stages, in order. */
+export const levelStages = ({ prefix }: Pick<FlowLevel<never, never, Drawing>, "prefix">) =>
+  [`${prefix}base`, `${prefix}grpo`] as const;
+
+function flowConfig<Item, Config, Image extends Drawing>(
+  { task, config }: ImageEnvironment<Item, Config, Image>,
+  {
+    type,
+    patch,
+    width,
+    layers,
+    heads,
+    promptWidth,
+    promptLayers,
+  }: z.output<typeof flowModelSettings>,
+): FlowConfig {
+  const items = task.suites.flatMap((suite) => task.items(suite, config));
+  const prompt = {
+    vocabularySize: task.vocabulary(config).length + 1,
+    promptTokens: Math.max(...items.map((item) => wordsOf(task.prompt(item)).length)),
+    width: promptWidth,
+    layers: promptLayers,
+    heads: Math.min(heads, promptWidth),
+    hiddenWidth: 2 * promptWidth,
+  };
+  const sample = task.shape(config);
+  if (type === "mlp") return { type, sample, width, layers, prompt };
+  const hiddenWidth = 4 * width;
+  return { type, sample, patch, width, layers, heads, hiddenWidth, activation: "gelu", prompt };
+}
+
+const percent = (value: number): string => `${(100 * value).toFixed(1)} %`;
+
+/** One line for people: accuracy, interval, count, levels. */
+function describe(label: string, { accuracy, ci95, count, levels }: ImageEvaluation): string {
+  const parts = Object.entries(levels).map(([name, one]) => `${name} ${percent(one.accuracy)}`);
+  const [low, high] = ci95.map(percent);
+  return [
+    `${label.padEnd(18)} ${percent(accuracy).padStart(7)}  95 % [${low}, ${high}]  n ${count}`,
+    ...(parts.length > 1 ? [parts.join(", ")] : []),
+  ].join("   ");
+}
+
+interface LevelContext<Item, Config, Image extends Drawing> {
+  readonly level: FlowLevel<Item, Config, Image>;
+  readonly config: FlowLevelConfig<Config>;
+  readonly engineSettings: FlowEngineSettings;
+  readonly environment: ImageEnvironment<Item, Config, Image>;
+  readonly context: Pick<TrainContext<unknown>, "run" | "progress" | "signal" | "seed">;
+}
+
+const openEngine = (
+  model: FlowConfig,
+  { device, threads, spinning, microBatch, profile }: FlowEngineSettings,
+  average: { readonly decay: number; readonly every: number },
+): LocalFlowEngine => {
+  configureRuntime({ device, threads, spinning });
+  return new LocalFlowEngine(model, { microBatch, profile, average });
+};
+
+/** Evaluates on all suites, writes numbers and pictures. */
+async function measure<Item, Config, Image extends Drawing>(
+  { level, config, environment, context }: LevelContext<Item, Config, Image>,
+  engine: LocalFlowEngine,
+  stage: string,
+  step: number,
+): Promise<void> {
+  const { run, progress, seed } = context;
+  const { suites, every: _every, ...how } = config.evaluate;
+  for (const suite of suites) {
+    const label = `${stage} ${suite}`;
+    const options = { ...how, suite, seed, weights: "average", progress, label } as const;
+    const { evaluation, judged } = await evaluateImages(engine, environment, options);
+    const { accuracy, ...rest } = evaluation;
+    const { name } = level.task;
+    run.logEvaluation({ step, stage, task: name, split: suite, correct: accuracy, ...rest });
+    progress.line(describe(`${label} ${step}`, evaluation));
+    const title = `${stage}, ${suite}: ${percent(accuracy)} of ${judged.length} right`;
+    writePicture(run, `${stage}-${suite}`, level.picture(judged, title));
+  }
+}
+
+function writePicture(run: RunDirectory, name: string, picture: Raster): void {
+  const directory = join(run.path, "images");
+  mkdirSync(directory, { recursive: true });
+  writeFileSync(join(directory, `${name}.png`), encodePng(picture));
+}
+
+/** What a stage's steps end with. */
+const stepContext = <Item, Config, Image extends Drawing>(
+  { context, config }: LevelContext<Item, Config, Image>,
+  engine: LocalFlowEngine,
+  evaluate: StepContext["evaluate"],
+  evaluateEvery: number,
+): StepContext & { readonly engine: LocalFlowEngine; readonly seed: number } => ({
+  ...context,
+  engine,
+  evaluate,
+  evaluateEvery,
+  checkpointEvery: config.checkpointEvery,
+});
+
+/** Fits the base model, or loads one; leaves it in `directory`. */
+async function makeBase<Item, Config, Image extends Drawing>(
+  level: LevelContext<Item, Config, Image>,
+  directory: string,
+): Promise<void> {
+  const { environment, config, engineSettings, context } = level;
+  const { run, progress, seed } = context;
+  const { task } = environment;
+  const { from, average, ...settings } = config.base;
+  const [stage] = levelStages(level.level);
+  const engine = openEngine(flowConfig(environment, config.model), engineSettings, {
+    decay: average,
+    every: 1,
+  });
+  const count = engine.parameterCount.toLocaleString("en");
+  progress.line(`${task.name}: ${count} parameters, ${engine.microBatch} images at once`);
+  try {
+    const position = run.resume();
+    if (from !== null) await engine.loadWeights(from);
+    else if (position?.state.stage === stage) await engine.load(position.directory);
+    else engine.initialise(randomStream(seed, stage, "weights"));
+    const finish = async (step: number): Promise<void> => {
+      await engine.saveModel(directory, "average");
+      await measure(level, engine, stage, step);
+    };
+    if (from !== null || settings.steps === 0) return await finish(0);
+    const encode = promptEncoder(environment);
+    const done = position?.state.stage === stage ? position.state.step : 0;
+    await flowMatching(
+      {
+        ...stepContext(level, engine, finish, 0),
+        stage,
+        done,
+        examples: (index) => {
+          const random = randomStream(seed, stage, "example", index);
+          const { item, image } = task.illustrate(random, environment.config);
+          return { sample: image.data, prompt: encode(item) };
+        },
+      },
+      settings,
+    );
+  } finally {
+    engine.dispose();
+  }
+}
+
+/** Flow-GRPO from the base model; returns the engine's model in the run's model folder. */
+async function trainPolicy<Item, Config, Image extends Drawing>(
+  level: LevelContext<Item, Config, Image>,
+  base: string,
+): Promise<void> {
+  const { environment, config, engineSettings, context } = level;
+  const { run } = context;
+  const [, stage] = levelStages(level.level);
+  const model = flowConfig(environment, config.model);
+  const engine = openEngine(model, engineSettings, config.grpo.average);
+  try {
+    const position = run.resume();
+    const isResumed = position?.state.stage === stage;
+    if (isResumed) await engine.load(position.directory);
+    else await engine.loadWeights(base);
+    const evaluate = (step: number): Promise<void> => measure(level, engine, stage, step);
+    await flowGrpo(
+      {
+        ...stepContext(level, engine, evaluate, config.evaluate.every),
+        environment,
+        stage,
+        weights: rewardWeights(config.reward),
+        maps: level.level.maps,
+        done: isResumed ? position.state.step : 0,
+        state: isResumed ? position.state : {},
+      },
+      config.grpo,
+    );
+    await run.saveModel((directory) => engine.saveModel(directory, "average"));
+  } finally {
+    engine.dispose();
+  }
+}
+
+/** Scores with a weight. */
+export const rewardWeights = (reward: Readonly<Record<string, number>>) =>
+  Object.fromEntries(Object.entries(reward).filter(([, weight]) => weight !== 0));
+
+/** Trains a level from where the run stands to its end; `stages` are those of the whole run, in order. */
+export async function trainFlowLevel<Item, Config, Image extends Drawing>(
+  level: FlowLevel<Item, Config, Image>,
+  config: FlowLevelConfig<Config>,
+  engineSettings: FlowEngineSettings,
+  context: Pick<TrainContext<unknown>, "run" | "progress" | "signal" | "seed">,
+  stages: readonly string[],
+): Promise<Readonly<Record<string, unknown>>> {
+  const { task } = level;
+  const { run, progress } = context;
+  const environment = { task, config: config.task, scoring: config.scoring };
+  const whole = { level, config, engineSettings, environment, context };
+  const [base, grpo] = levelStages(level);
+  const position = run.resume();
+  const reached = position === null ? -1 : stages.indexOf(position.state.stage);
+  const directory = join(run.path, base);
+  const baseSteps = config.base.from === null ? config.base.steps : 0;
+  const isFitted =
+    reached > stages.indexOf(base) ||
+    (position?.state.stage === base && position.state.step === baseSteps);
+  if (!isFitted) await makeBase(whole, directory);
+  if (config.grpo.epochs > 0 && reached <= stages.indexOf(grpo))
+    await trainPolicy(whole, directory);
+  const gain = gainOf(run, level, config, environment);
+  if (gain === null) return {};
+  const points = (value: number): string => `${value >= 0 ? "+" : ""}${(100 * value).toFixed(1)}`;
+  const { mean, low, high, count } = gain;
+  progress.line(
+    `${grpo} gains ${points(mean)} points  95 % [${points(low)}, ${points(high)}]  n ${count}, same seeds`,
+  );
+  return { [grpo]: gain };
+}
+
+/** The policy less the base model, on the same prompts and seeds of the first suite. */
+function gainOf<Item, Config, Image extends Drawing>(
+  run: RunDirectory,
+  level: FlowLevel<Item, Config, Image>,
+  { evaluate }: FlowLevelConfig<Config>,
+  { task, config }: ImageEnvironment<Item, Config, Image>,
+) {
+  const suite = evaluate.suites[0]!;
+  const records = readEvaluations(run.path).filter(({ split }) => split === suite);
+  const [before, after] = levelStages(level).map((stage) =>
+    records.findLast((record) => record["stage"] === stage),
+  ) as unknown as (ImageEvaluation | undefined)[];
+  if (before === undefined || after === undefined) return null;
+  const levels = task
+    .items(suite, config)
+    .flatMap((item) => Array.from({ length: evaluate.images }, () => task.level(item)));
+  return pairedGain(before, after, levels);
+}
+
+/** Opens what a level will read; the config with absolute paths. */
+export async function prepareFlowLevel<Item, Config, Image extends Drawing>(
+  task: ImageTask<Item, Config, Image>,
+  config: FlowLevelConfig<Config>,
+): Promise<FlowLevelConfig<Config>> {
+  const { from } = config.base;
+  const strange = config.evaluate.suites.find((suite) => !task.suites.includes(suite));
+  if (strange !== undefined) {
+    const expected = `suites of ${task.name} (${task.suites.join(", ")})`;
+    throw new ConfigError({ where: "evaluate.suites", expected, got: strange });
+  }
+  if (from === null) return config;
+  await checkFlowConfig(from, flowConfig({ task, config: config.task }, config.model));
+  return { ...config, base: { ...config.base, from: resolve(from) } };
+}
+
+/** Evaluates a saved model on the first suite, about `count` images. */
+export async function evaluateFlowModel<Item, Config, Image extends Drawing>(
+  task: ImageTask<Item, Config, Image>,
+  config: FlowLevelConfig<Config>,
+  engineSettings: FlowEngineSettings,
+  given: Pick<EvaluateContext<unknown>, "seed" | "modelDirectory" | "count" | "progress">,
+): Promise<ImageEvaluation> {
+  const { seed, modelDirectory, count, progress } = given;
+  const model = await readFlowConfig(modelDirectory);
+  const engine = openEngine(model, engineSettings, { decay: 0, every: 1 });
+  try {
+    await engine.loadWeights(modelDirectory);
+    const { suites, every: _every, ...how } = config.evaluate;
+    const suite = suites[0]!;
+    const images = Math.max(1, Math.round(count / task.items(suite, config.task).length));
+    const { evaluation } = await evaluateImages(
+      engine,
+      { task, config: config.task, scoring: config.scoring },
+      { ...how, suite, images, seed, weights: "current", progress, label: "evaluating" },
+    );
+    progress.line(describe("model", evaluation));
+    return evaluation;
+  } finally {
+    engine.dispose();
+  }
+}
