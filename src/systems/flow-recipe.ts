@@ -276,7 +276,7 @@ async function makeBase<Item, Config, Image extends Drawing>(
         ...stepContext(level, engine, finish, 0),
         stage,
         done,
-        examples: (index) => {
+        examples: async (index) => {
           const random = randomStream(seed, stage, "example", index);
           const { item, image } = task.illustrate(random, environment.config);
           return { sample: image.data, prompt: encode(item) };

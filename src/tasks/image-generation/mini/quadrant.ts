@@ -24,6 +24,10 @@ export interface QuadrantItem {
 }
 
 const quadrantConfig = z.object({
+  snap: z
+    .union([z.literal(1), z.literal(2)])
+    .default(2)
+    .describe("squares stand at multiples of so many pixels; 2 is easier to learn than 1"),
   noise: z.number().min(0).max(0.2).default(0.02).describe("deviation of the noise on every pixel"),
   wrong: z
     .number()
@@ -53,13 +57,17 @@ interface Drawn {
   readonly mask: Uint8Array;
 }
 
-function draw({ color, place }: QuadrantItem, noise: number, random: Random): Drawn {
+function draw(
+  { color, place }: QuadrantItem,
+  { noise, snap }: QuadrantConfig,
+  random: Random,
+): Drawn {
   const grey = BACKGROUND * (2 * random.uniform() - 1);
   const image = blankRaster(SIDE, SIDE, [grey, grey, grey]);
   const mask = new Uint8Array(SIDE * SIDE);
-  const within = HALF - SQUARE + 1;
-  const left = (place.endsWith("right") ? HALF : 0) + random.integer(within);
-  const top = (place.startsWith("bottom") ? HALF : 0) + random.integer(within);
+  const within = (HALF - SQUARE) / snap + 1;
+  const left = (place.endsWith("right") ? HALF : 0) + snap * random.integer(within);
+  const top = (place.startsWith("bottom") ? HALF : 0) + snap * random.integer(within);
   for (let at = 0; at < SQUARE * SQUARE; at++) {
     const pixel = (top + Math.floor(at / SQUARE)) * SIDE + left + (at % SQUARE);
     mask[pixel] = 1;
@@ -79,7 +87,7 @@ function illustrate(random: Random, config: QuadrantConfig): Illustration<Quadra
   const isRecolored = random.uniform() < 0.5;
   const wrong = others.filter(({ color }) => (color !== item.color) === isRecolored);
   const shown = isRight ? item : random.pick(wrong);
-  return { item, ...draw(shown, config.noise, random), isRight };
+  return { item, ...draw(shown, config, random), isRight };
 }
 
 const placeOf = ([x0, y0, x1, y1]: DetectedObject["box"]): string =>
@@ -117,7 +125,7 @@ export const quadrantTask = defineImageTask<QuadrantItem, QuadrantConfig, Raster
   },
   make: (random) => random.pick(suites["train"]!),
   prompt: promptOf,
-  gold: (item, { noise }, random) => draw(item, noise, random).image,
+  gold: (item, config, random) => draw(item, config, random).image,
   illustrate,
   score: (item, image) => {
     const parts = judge(item, image);
