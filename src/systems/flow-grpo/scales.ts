@@ -2,6 +2,9 @@
 
 import type { Scale } from "../system.ts";
 
+// 800 steps of the 12x12 base model draw 54 % right with it, 1 % with AdamW at 2e-3.
+const muon = { method: "muon", learningRate: 0.01 };
+
 const ring = {
   model: { type: "mlp", width: 64, layers: 3, promptWidth: 16, promptLayers: 0 },
   base: { steps: 1200, batch: 256, average: 0.99, optimiser: { learningRate: 4e-3 } },
@@ -10,16 +13,16 @@ const ring = {
     prompts: 32,
     group: 16,
     objective: { type: "policy", ratio: { type: "sample", low: 2e-2, high: 2e-2 } },
-    optimiser: { learningRate: 1e-3 },
+    optimiser: { learningRate: 3e-4 },
   },
   evaluate: { suites: ["train"], images: 125, steps: 40 },
 };
 
 const quadrant = {
   model: { patch: 3, width: 48, layers: 3, promptWidth: 48, promptLayers: 1 },
-  base: { steps: 1500, batch: 128, average: 0.995, optimiser: { learningRate: 2e-3 } },
+  base: { steps: 1000, batch: 128, average: 0.995, optimiser: muon },
   grpo: {
-    epochs: 120,
+    epochs: 80,
     prompts: 16,
     group: 16,
     sampling: { noise: { type: "cps", level: 0.8 }, window: { type: "random", size: 3 } },
@@ -30,7 +33,7 @@ const quadrant = {
 };
 
 const mini = {
-  base: { steps: 8000, batch: 128 },
+  base: { steps: 4000, batch: 128, optimiser: muon },
   grpo: {
     epochs: 400,
     prompts: 16,
