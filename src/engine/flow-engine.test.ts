@@ -47,6 +47,7 @@ const small: FlowTransformerConfig = {
   heads: 2,
   hiddenWidth: 32,
   activation: "gelu",
+  predicts: "velocity",
   prompt: { vocabularySize: 9, promptTokens: 4, width: 8, layers: 1, heads: 2, hiddenWidth: 16 },
 };
 const point: FlowConfig = {

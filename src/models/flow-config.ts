@@ -33,6 +33,7 @@ const flowConfigSchema = z.discriminatedUnion("type", [
     heads: size,
     hiddenWidth: size,
     activation: z.enum(["gelu", "swiglu"]),
+    predicts: z.enum(["velocity", "sample"]),
     lora: lora.optional(),
   }),
   z.strictObject({ type: z.literal("mlp"), ...shared }),

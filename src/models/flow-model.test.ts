@@ -34,10 +34,12 @@ const image: FlowTransformerConfig = {
   heads: 2,
   hiddenWidth: 12,
   activation: "gelu",
+  predicts: "velocity",
   prompt,
 };
 const models: Record<string, FlowConfig> = {
   image,
+  "predicted image": { ...image, predicts: "sample" },
   "gated image": { ...image, activation: "swiglu" },
   video: { ...image, sample: [2, 4, 4, 1] },
   adapted: { ...image, lora: { rank: 2, alpha: 4, targets: ["q_proj", "o_proj"] } },

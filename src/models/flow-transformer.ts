@@ -4,10 +4,12 @@
 //   a block: h ← h + gate · attention(norm(h) (1 + scale) + shift), the same with an MLP;
 //            (shift, scale, gate) twice = W silu(c), zero at the start: every block begins as the identity (adaLN-zero)
 //   c      = MLP(sinusoids of 1000 t) + W prompt vector
-//   v      = patches back of W (norm(h) (1 + scale) + shift), W zero at the start
+//   out    = patches back of W (norm(h) (1 + scale) + shift), W zero at the start
+//   v      = out, or where the network predicts the sample, (x_t - out) / max(t, 0.05)
 //
 // Paper: Scalable Diffusion Models with Transformers, arXiv:2212.09748, section 3. Query and key are normalised per head, as in
 // Scaling Rectified Flow Transformers (SD3), arXiv:2403.03206, section 5.3.2.
+// Predicting the sample: Back to Basics, arXiv:2511.13720, section 3 (a patch of noise has more dimensions than a narrow network).
 // Differs from the papers in: RMSNorm instead of LayerNorm; the prompt is one vector, not a second stream of tokens; GELU by
 // its sigmoid approximation.
 
@@ -16,6 +18,8 @@ import {
   add,
   attention,
   constant,
+  div,
+  maximum,
   mul,
   quickGelu,
   reshape,
@@ -23,6 +27,7 @@ import {
   scope,
   silu,
   slice,
+  sub,
   swiglu,
   transpose,
   type Shape,
@@ -46,6 +51,8 @@ export interface FlowTransformerConfig {
   /** Width inside the MLP. */
   readonly hiddenWidth: number;
   readonly activation: "gelu" | "swiglu";
+  /** What the network predicts; the model gives the velocity either way. */
+  readonly predicts: "velocity" | "sample";
   readonly prompt: PromptEncoderConfig;
   /** Low-rank adapters on projections of the attention, the only parameters that are then trained. */
   readonly lora?: LoraConfig;
@@ -123,6 +130,8 @@ export function flowTransformerParameters(
 }
 
 const EPSILON = 1e-6;
+/** Below it the velocity of a predicted sample is taken as at this time. */
+const LEAST_TIME = 0.05;
 
 /** x [batch, …sample] to patches [batch · tokens, patch · patch · channels]. */
 function patchify(x: Tensor, { sample, patch }: FlowTransformerConfig): Tensor {
@@ -201,6 +210,9 @@ export function flowTransformerVelocity(
   );
   return scope("head", () => {
     const [shift, scale] = parts(parameters.headModulation, 2);
-    return unpatchify(linear(modulated(h, shift!, scale!), parameters.head, {}), config);
+    const out = unpatchify(linear(modulated(h, shift!, scale!), parameters.head, {}), config);
+    if (config.predicts === "velocity") return out;
+    const time = reshape(maximum(t, LEAST_TIME), [batch, ...config.sample.map(() => 1)]);
+    return div(sub(x, out), time);
   });
 }

@@ -42,6 +42,10 @@ export const flowModelSettings = z.object({
   width: size(64, "width of the layers"),
   layers: size(4, "layers"),
   heads: size(4, "heads of the attention (an MLP has none)"),
+  predicts: z
+    .enum(["velocity", "sample"])
+    .default("sample")
+    .describe("what the transformer predicts; the clean sample is easier for a narrow one"),
   promptWidth: size(64, "width of the prompt encoder"),
   promptLayers: z.int().min(0).default(2).describe("its layers; 0: the mean of the words"),
 });
@@ -153,6 +157,7 @@ function flowConfig<Item, Config, Image extends Drawing>(
     width,
     layers,
     heads,
+    predicts,
     promptWidth,
     promptLayers,
   }: z.output<typeof flowModelSettings>,
@@ -169,7 +174,7 @@ function flowConfig<Item, Config, Image extends Drawing>(
   const sample = task.shape(config);
   if (type === "mlp") return { type, sample, width, layers, prompt };
   const hiddenWidth = 4 * width;
-  return { type, sample, patch, width, layers, heads, hiddenWidth, activation: "gelu", prompt };
+  return { type, sample, patch, width, layers, heads, hiddenWidth, activation: "gelu", predicts, prompt };
 }
 
 const percent = (value: number): string => `${(100 * value).toFixed(1)} %`;
