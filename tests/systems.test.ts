@@ -1,4 +1,4 @@
-// Every system at scale tiny, shrunk to a few steps: it trains, evaluates, saves and resumes.
+// Every system of language models at scale tiny, shrunk to a few steps: it trains, evaluates, saves and resumes.
 
 import { createHash } from "node:crypto";
 import { EventEmitter } from "node:events";
@@ -79,7 +79,10 @@ const resultsOf = (path: string) => ({
   ]),
 });
 
-describe.each(systems.map(({ name }) => name))("%s", (name) => {
+/** Those that draw have other stages: image-systems.test.ts. */
+const languageSystems = systems.filter(({ stages }) => stages.includes("sft"));
+
+describe.each(languageSystems.map(({ name }) => name))("%s", (name) => {
   const settings = (shrink[name] ?? []).flatMap((setting) => ["--set", setting]);
   const flags = (path: string): string[] =>
     ["train", name, "--scale", "tiny", "--seed", "3", "--out", path, "--json"].concat(settings);

@@ -1,0 +1,242 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { ConfigError, RunError } from "../core/errors.ts";
+import { silentProgress } from "../core/progress.ts";
+import { randomStream } from "../core/random.ts";
+import { LocalFlowEngine } from "../engine/flow-engine.ts";
+import type { FlowConfig } from "../models/flow-model.ts";
+import type { ImageEnvironment } from "../rollout/image-environment.ts";
+import { Interrupted } from "../run/interrupted.ts";
+import { readMetrics, RunDirectory } from "../run/run-directory.ts";
+import {
+  ringTask,
+  type Point,
+  type RingConfig,
+  type RingItem,
+} from "../tasks/image-generation/index.ts";
+import { epochItems } from "./flow-generation.ts";
+import { flowGrpo, type FlowGrpoContext } from "./flow-grpo.ts";
+import { flowGrpoSettings } from "./flow-grpo-settings.ts";
+
+const model: FlowConfig = {
+  type: "mlp",
+  sample: [2],
+  width: 24,
+  layers: 2,
+  prompt: { vocabularySize: 9, promptTokens: 1, width: 8, layers: 0, heads: 1, hiddenWidth: 8 },
+};
+type Context = FlowGrpoContext<RingItem, RingConfig, Point>;
+const average = { decay: 0.9, every: 2 };
+
+let root: string;
+beforeAll(() => (root = mkdtempSync(join(tmpdir(), "alidade-flow-grpo-"))));
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+function openEngine(): LocalFlowEngine {
+  const engine = new LocalFlowEngine(model, { microBatch: 16, average });
+  engine.initialise(randomStream(1, "weights"));
+  // A head that is not zero: otherwise every velocity is.
+  const head = engine.parameter("head.weight");
+  randomStream(1, "head").fillNormal(head);
+  head.forEach((value, index) => (head[index] = 0.3 * value));
+  return engine;
+}
+
+type RingEnvironment = ImageEnvironment<RingItem, RingConfig, Point>;
+const config = ringTask.config.parse({ spread: 0.19 });
+/** The closer the better, so that every group has spread. */
+const graded: RingEnvironment = {
+  config,
+  task: {
+    ...ringTask,
+    scores: { ...ringTask.scores, near: "closeness" },
+    score: (item, point) => {
+      const gold = ringTask.gold(item, { spread: 1e-9, wrong: 0 }, randomStream("gold"));
+      const [dx, dy] = [0, 1].map((axis) => point.data[axis]! - gold.data[axis]!);
+      return { hit: Number(Math.hypot(dx!, dy!) < 0.8), near: -Math.hypot(dx!, dy!) };
+    },
+  },
+};
+
+function begin(
+  name: string,
+  changes: Partial<Context> = {},
+): Context & { engine: LocalFlowEngine } {
+  const start = { system: "ring", scale: "test", config: {}, seed: 1, overrides: [] };
+  const context = {
+    environment: graded,
+    weights: { near: 1 },
+    stage: "grpo",
+    run: RunDirectory.create(join(root, name), start),
+    progress: silentProgress,
+    signal: new AbortController().signal,
+    seed: 1,
+    done: 0,
+    state: {},
+    checkpointEvery: 100,
+    evaluateEvery: 0,
+    evaluate: async () => undefined,
+    ...changes,
+  };
+  return { ...context, engine: (changes.engine as LocalFlowEngine | undefined) ?? openEngine() };
+}
+
+const settingsOf = (changes: object = {}) =>
+  flowGrpoSettings.parse({ epochs: 4, prompts: 4, group: 6, ...changes });
+
+/** All weights of an engine, those that are trained and their average. */
+const weightsOf = (engine: LocalFlowEngine) =>
+  (["current", "average"] as const).flatMap((which) =>
+    engine.parameterNames.map((name) => [which, name, [...engine.parameter(name, which)]]),
+  );
+
+const withoutTimes = (path: string) =>
+  readMetrics(path).map((record) =>
+    Object.fromEntries(Object.entries(record).filter(([name]) => !name.startsWith("time/"))),
+  );
+
+const objectives = {
+  "flow-sde": {},
+  cps: { sampling: { noise: { type: "cps", level: 0.8 }, window: { type: "random", size: 3 } } },
+  "kl and guard": {
+    objective: {
+      type: "policy",
+      normalised: true,
+      stepWeight: "guard",
+      kl: { type: "paper", weight: 0.04 },
+    },
+  },
+  "diffusion-nft": { objective: { type: "diffusion-nft" } },
+  "online-dpo": { objective: { type: "online-dpo", refresh: 3 } },
+  rwr: { objective: { type: "rwr", refresh: 3 } },
+  "best-of-group": { objective: { type: "best-of-group", refresh: 3 } },
+} as const;
+
+describe.each(Object.entries(objectives))("%s", (name, changes) => {
+  it("goes on to the bit wherever it was stopped", async () => {
+    const settings = settingsOf(changes);
+    const whole = begin(`${name}-whole`);
+    const before = JSON.stringify(weightsOf(whole.engine));
+    await flowGrpo(whole, settings);
+    expect(JSON.stringify(weightsOf(whole.engine))).not.toBe(before);
+    for (let stop = 1; stop < settings.epochs; stop++) {
+      const controller = new AbortController();
+      const path = `${name}-stopped-${stop}`;
+      const progress = {
+        ...silentProgress,
+        advance: (epoch: number) => {
+          if (epoch === stop) controller.abort();
+        },
+      };
+      const stopped = begin(path, { signal: controller.signal, progress });
+      await expect(flowGrpo(stopped, settings)).rejects.toThrow(Interrupted);
+      const [position] = stopped.run.positions();
+      expect(position!.state.step).toBe(stop);
+      const engine = openEngine();
+      await engine.load(position!.directory);
+      const going = { ...stopped, engine, done: stop, state: position!.state };
+      const signal = new AbortController().signal;
+      await flowGrpo({ ...going, signal, progress: silentProgress }, settings);
+      expect(weightsOf(engine)).toEqual(weightsOf(whole.engine));
+      expect(withoutTimes(stopped.run.path)).toEqual(withoutTimes(whole.run.path));
+    }
+  });
+});
+
+describe("the policy objective", () => {
+  it.each([
+    ["flow-sde", "sample"],
+    ["dance", "sample"],
+    ["cps", "sample"],
+    ["flow-sde", "position"],
+  ] as const)("has a ratio of exactly 1 at the first update: %s of a %s", async (type, of) => {
+    const maps = {
+      target: "advantage" as const,
+      make: (images: readonly Point[]) => images.map(() => [1]),
+    };
+    const context = begin(`first-${type}-${of}`, of === "position" ? { maps } : {});
+    const objective = { type: "policy", ratio: { type: of, low: 0.1, high: 0.1 } };
+    await flowGrpo(context, settingsOf({ objective, sampling: { noise: { type } } }));
+    const metrics = readMetrics(context.run.path);
+    expect(metrics).toHaveLength(4);
+    for (const record of metrics) expect(record["ratio/first"]).toBe(0);
+    // The second update of an epoch sees a policy that has moved.
+    expect(Number(metrics[1]!["ratio/p99"])).not.toBe(1);
+  });
+
+  it("makes better points likelier", async () => {
+    const context = begin("learns");
+    const settings = settingsOf({
+      epochs: 40,
+      prompts: 8,
+      group: 16,
+      objective: { type: "policy", ratio: { type: "sample", low: 0.02, high: 0.02 } },
+      optimiser: { learningRate: 3e-3 },
+    });
+    await flowGrpo(context, settings);
+    const rewards = readMetrics(context.run.path).map((record) => Number(record["reward/mean"]));
+    const mean = (list: number[]) => list.reduce((sum, one) => sum + one, 0) / list.length;
+    expect(mean(rewards.slice(-5))).toBeGreaterThan(mean(rewards.slice(0, 5)) + 0.3);
+  });
+
+  it("changes nothing where all rewards of a prompt are equal", async () => {
+    const equal = { ...graded, task: { ...graded.task, score: () => ({ hit: 0, near: 1 }) } };
+    const context = begin("equal", { environment: equal });
+    const before = weightsOf(context.engine);
+    await flowGrpo(context, settingsOf());
+    expect(weightsOf(context.engine)).toEqual(before);
+    const [record] = readMetrics(context.run.path);
+    expect(record).toMatchObject({ "groups/withoutSpread": 1, "samples/idle": 24, loss: 0 });
+  });
+
+  it("wants maps for ratios of positions, and no maps for others", async () => {
+    const maps = { target: "advantage" as const, make: () => [] };
+    const settings = settingsOf();
+    await expect(flowGrpo(begin("maps", { maps }), settings)).rejects.toThrow(ConfigError);
+    const objective = { type: "policy", ratio: { type: "position" } };
+    await expect(flowGrpo(begin("no-maps"), settingsOf({ objective }))).rejects.toThrow(
+      ConfigError,
+    );
+  });
+});
+
+describe("a reward that fails", () => {
+  /** Every third sample has none. */
+  const failing = (): RingEnvironment => {
+    let asked = 0;
+    const score: RingEnvironment["task"]["score"] = (...given) => {
+      if (asked++ % 3 === 0) throw new Error("the judge is out");
+      return graded.task.score(...given);
+    };
+    return { ...graded, task: { ...graded.task, score } };
+  };
+
+  it("stops the run", async () => {
+    const context = begin("stop", { environment: failing() });
+    await expect(flowGrpo(context, settingsOf())).rejects.toThrow(RunError);
+    await expect(flowGrpo(context, settingsOf())).rejects.toThrow("the judge is out");
+  });
+
+  it("or takes its sample out of the epoch, never as a 0", async () => {
+    const context = begin("drop", { environment: failing() });
+    await flowGrpo(context, settingsOf({ rewards: { error: { type: "drop-sample" } } }));
+    const [record] = readMetrics(context.run.path);
+    expect(record).toMatchObject({ "samples/dropped": 8, "samples/idle": 0 });
+    // The mean over those that have one; zeros for the others would raise it.
+    expect(record!["reward/mean"]).toBeCloseTo(Number(record!["score/near"]), 12);
+    expect(Number(record!["reward/mean"])).toBeLessThan(0);
+  });
+});
+
+describe("the items of an epoch", () => {
+  it("are different while the task has so many, and depend on seed and epoch alone", () => {
+    const keys = (epoch: number, count: number) =>
+      epochItems(graded, 1, epoch, count).map((item) => ringTask.key(item));
+    expect(new Set(keys(1, 8)).size).toBe(8);
+    expect(keys(1, 12)).toHaveLength(12);
+    expect(keys(2, 5)).toEqual(keys(2, 5));
+    expect(keys(2, 5)).not.toEqual(keys(3, 5));
+  });
+});

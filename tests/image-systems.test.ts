@@ -1,0 +1,140 @@
+// Every system of image models at scale tiny, shrunk to a few steps: it trains, evaluates, saves and resumes.
+
+import { createHash } from "node:crypto";
+import { EventEmitter } from "node:events";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { main } from "../src/cli/main.ts";
+import { decodePng } from "../src/image/png.ts";
+import { readEvaluations, readMetrics } from "../src/run/run-directory.ts";
+import { systems } from "../src/systems/registry.ts";
+
+const level = (name: string): string[] =>
+  [
+    "base.steps=4",
+    "base.batch=16",
+    "grpo.epochs=2",
+    "grpo.prompts=4",
+    "grpo.group=4",
+    "grpo.advantages.epsilon=0.001",
+    "evaluate.images=2",
+    "evaluate.steps=3",
+    "checkpointEvery=3",
+    "model.width=16",
+    "model.layers=1",
+    "model.heads=2",
+  ].map((setting) => `${name}.${setting}`);
+
+/** What makes the tiny scale of a system tinier, and the stages that it then has. */
+const shrink: Readonly<Record<string, { settings: readonly string[]; stages: readonly string[] }>> =
+  {
+    "flow-grpo": {
+      settings: [...level("ring"), ...level("quadrant"), "engine.microBatch=16"],
+      stages: ["ring-base", "ring-grpo", "quadrant-base", "quadrant-grpo"],
+    },
+  };
+
+let root: string;
+beforeAll(() => (root = mkdtempSync(join(tmpdir(), "alidade-image-systems-"))));
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+/** Runs the command line in this process; `onText` sees what it writes for people. */
+async function alidade(
+  argv: readonly string[],
+  onText: (text: string, signals: EventEmitter) => void = () => undefined,
+) {
+  let [stdout, stderr] = ["", ""];
+  const signals = new EventEmitter();
+  const code = await main(argv, {
+    stdout: { write: (text: string) => (stdout += text) },
+    stderr: {
+      write: (text: string) => {
+        stderr += text;
+        onText(text, signals);
+      },
+    },
+    signals,
+  });
+  return { code, stderr, json: () => JSON.parse(stdout) as Record<string, unknown> };
+}
+
+const sha256 = (path: string): string =>
+  createHash("sha256").update(readFileSync(path)).digest("hex");
+
+/** What a run computed, without what the clock and the names of the folders decide. */
+const resultsOf = (path: string) => ({
+  metrics: readMetrics(path).map((record) =>
+    Object.fromEntries(Object.entries(record).filter(([name]) => !name.startsWith("time/"))),
+  ),
+  evaluations: readEvaluations(path),
+  images: readdirSync(join(path, "images")).map((name) => [
+    name,
+    sha256(join(path, "images", name)),
+  ]),
+  model: sha256(join(path, "model/model.safetensors")),
+});
+
+const names = systems.filter(({ stages }) => stages.includes("base")).map(({ name }) => name);
+
+describe.each(names)("%s", (name) => {
+  const { settings = [], stages = [] } = shrink[name] ?? {};
+  const flags = (path: string): string[] => [
+    ...["train", name, "--scale", "tiny", "--seed", "3", "--out", path, "--json"],
+    ...settings.flatMap((setting) => ["--set", setting]),
+  ];
+  const whole = (): string => join(root, `${name}-whole`);
+
+  it("trains through all its stages, and writes down what it did", async () => {
+    expect(Object.keys(shrink), "settings that shrink every system").toContain(name);
+    const { code, stderr, json } = await alidade(flags(whole()));
+    expect({ code, stderr }).toMatchObject({ code: 0 });
+    expect(json()).toMatchObject({ run: whole(), status: "done" });
+    const evaluations = readEvaluations(whole());
+    expect([...new Set(evaluations.map(({ stage }) => stage))]).toEqual(stages);
+    for (const record of readMetrics(whole())) {
+      const broken = Object.entries(record).filter(([, value]) => Number.isNaN(value));
+      expect(broken, `${record.stage} ${record.step}`).toEqual([]);
+      if ("ratio/first" in record) expect(record["ratio/first"]).toBe(0);
+    }
+    for (const { stage, split } of evaluations) {
+      const picture = join(whole(), "images", `${String(stage)}-${split}.png`);
+      expect(decodePng(readFileSync(picture), picture).shape[1]).toBeGreaterThan(100);
+    }
+  });
+
+  it("saves a model that evaluates to the same numbers", async () => {
+    const last = readEvaluations(whole()).findLast(({ stage }) => stage === stages.at(-1))!;
+    const main = readEvaluations(whole()).find(({ stage }) => stage === last["stage"])!;
+    const count = String(main.count);
+    const { code, json } = await alidade([
+      "evaluate",
+      whole(),
+      "--count",
+      count,
+      "--seed",
+      "3",
+      "--json",
+    ]);
+    expect(code).toBe(0);
+    expect(json()["accuracy"]).toBe(main["correct"]);
+    for (const key of ["count", "ci95", "levels", "errors", "scores"]) {
+      expect(json()[key], key).toEqual(main[key]);
+    }
+  });
+
+  it.each(stages)("goes on after Ctrl-C in %s as if nothing had happened", async (stage) => {
+    const path = join(root, `${name}-${stage}`);
+    let isStopped = false;
+    const stopped = await alidade(flags(path), (text, signals) => {
+      if (isStopped || !text.startsWith(`${stage} `)) return;
+      isStopped = true;
+      signals.emit("SIGINT");
+    });
+    expect(stopped.code).toBe(130);
+    const resumed = await alidade(["resume", path, "--json"]);
+    expect({ code: resumed.code, stderr: resumed.stderr }).toMatchObject({ code: 0 });
+    expect(resultsOf(path)).toEqual(resultsOf(whole()));
+  });
+});
