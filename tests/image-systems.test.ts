@@ -81,7 +81,12 @@ const names = systems.filter(({ stages }) => stages.includes("base")).map(({ nam
 describe.each(names)("%s", (name) => {
   const { settings = [], stages = [] } = shrink[name] ?? {};
   const flags = (path: string): string[] => [
-    ...["train", name, "--scale", "tiny", "--seed", "3", "--out", path, "--json"],
+    "train",
+    name,
+    "--scale=tiny",
+    "--seed=3",
+    `--out=${path}`,
+    "--json",
     ...settings.flatMap((setting) => ["--set", setting]),
   ];
   const whole = (): string => join(root, `${name}-whole`);
@@ -106,8 +111,8 @@ describe.each(names)("%s", (name) => {
 
   it("saves a model that evaluates to the same numbers", async () => {
     const last = readEvaluations(whole()).findLast(({ stage }) => stage === stages.at(-1))!;
-    const main = readEvaluations(whole()).find(({ stage }) => stage === last["stage"])!;
-    const count = String(main.count);
+    const first = readEvaluations(whole()).find(({ stage }) => stage === last["stage"])!;
+    const count = String(first.count);
     const { code, json } = await alidade([
       "evaluate",
       whole(),
@@ -118,9 +123,9 @@ describe.each(names)("%s", (name) => {
       "--json",
     ]);
     expect(code).toBe(0);
-    expect(json()["accuracy"]).toBe(main["correct"]);
+    expect(json()["accuracy"]).toBe(first["correct"]);
     for (const key of ["count", "ci95", "levels", "errors", "scores"]) {
-      expect(json()[key], key).toEqual(main[key]);
+      expect(json()[key], key).toEqual(first[key]);
     }
   });
 

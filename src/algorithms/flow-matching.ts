@@ -93,7 +93,7 @@ export async function flowMatching(
   const weights = new Float32Array(size).fill(1 / size);
   const makeBatch = async (step: number): Promise<TrainingBatch> => {
     const indices = Array.from({ length: size }, (_, row) => (step - 1) * size + row);
-    const examples = await Promise.all(indices.map((index) => context.examples(index)));
+    const examples = await Promise.all(indices.map(async (index) => context.examples(index)));
     return flowMatchingBatch(examples, settings, seed, step);
   };
   if (context.done >= steps) return;

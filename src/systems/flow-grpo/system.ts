@@ -24,20 +24,20 @@ import type { System } from "../system.ts";
 import { gridOf, scatterOf } from "./pictures.ts";
 import { scales } from "./scales.ts";
 
-const imageLevel = <Item, Config>(
-  task: ImageTask<Item, Config, Raster>,
+const imageLevel = <Item, TaskConfig>(
+  task: ImageTask<Item, TaskConfig, Raster>,
   prefix: string,
-): FlowLevel<Item, Config, Raster> => ({
+): FlowLevel<Item, TaskConfig, Raster> => ({
   task,
   prefix,
-  picture: (judged, title) => gridOf(judged, task.prompt, title),
+  picture: (judged, title) => gridOf(judged, (item) => task.prompt(item), title),
 });
 
 const levels = {
   ring: {
     task: ringTask,
     prefix: "ring-",
-    picture: (judged, title) => scatterOf(judged, ringTask.prompt, title),
+    picture: (judged, title) => scatterOf(judged, (item) => ringTask.prompt(item), title),
   } as FlowLevel<RingItem, RingConfig, Point>,
   quadrant: imageLevel(quadrantTask, "quadrant-"),
   mini: imageLevel(genevalMini, ""),
