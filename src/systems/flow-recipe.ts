@@ -174,7 +174,18 @@ function flowConfig<Item, Config, Image extends Drawing>(
   const sample = task.shape(config);
   if (type === "mlp") return { type, sample, width, layers, prompt };
   const hiddenWidth = 4 * width;
-  return { type, sample, patch, width, layers, heads, hiddenWidth, activation: "gelu", predicts, prompt };
+  return {
+    type,
+    sample,
+    patch,
+    width,
+    layers,
+    heads,
+    hiddenWidth,
+    activation: "gelu",
+    predicts,
+    prompt,
+  };
 }
 
 const percent = (value: number): string => `${(100 * value).toFixed(1)} %`;
