@@ -198,12 +198,17 @@ describe.each([
     engine.dispose();
   });
 
-  it("gives the same velocity and gradient for any size of micro-batch", async () => {
+  it("gives the same velocity and gradient for any size of micro-batch and number of lanes", async () => {
     const batch = batchOf(config, 8);
     const target = batchOf(config, 8, "target").x;
     const results = [];
-    for (const microBatch of [1, 3, 8]) {
-      const engine = lively(config, { microBatch });
+    for (const [microBatch, lanes] of [
+      [1, 1],
+      [1, 3],
+      [3, 2],
+      [8, 2],
+    ] as const) {
+      const engine = lively(config, { microBatch, lanes });
       const { loss } = await engine.accumulate(batch, flowMatchingLoss, {
         arrays: { target, weights: share(8) },
         guidance: 1,
@@ -220,6 +225,34 @@ describe.each([
       const scale = Math.max(...first!.gradient.map(Math.abs));
       expect(farthest(gradient, first!.gradient)).toBeLessThan(1e-5 * scale);
     }
+  });
+
+  it("adds to the gradient that is there, whatever the number of lanes", async () => {
+    const batch = batchOf(config, 6);
+    const target = batchOf(config, 6, "target").x;
+    const norms = [];
+    for (const lanes of [1, 2, 4]) {
+      const engine = lively(config, { microBatch: 2, lanes });
+      const options = { arrays: { target, weights: share(6) }, guidance: 1 };
+      await engine.accumulate(batch, flowMatchingLoss, options);
+      const once = engine.gradient("head.weight").slice();
+      await engine.accumulate(batch, flowMatchingLoss, options);
+      const twice = engine.gradient("head.weight");
+      expect(
+        farthest(
+          twice,
+          once.map((value) => 2 * value),
+        ),
+      ).toBeLessThan(1e-6);
+      norms.push(Math.hypot(...once));
+      const first = await engine.denoise(batch.prompts, rolling);
+      const { samples } = await engine.denoise(batch.prompts, rolling);
+      expect(samples).toEqual(first.samples);
+      engine.dispose();
+    }
+    expect(norms[0]).toBeGreaterThan(0.01);
+    expect(norms[1]).toBeCloseTo(norms[0]!, 5);
+    expect(norms[2]).toBeCloseTo(norms[0]!, 5);
   });
 
   it("has a ratio of exactly 1 on the first pass, in any order and company", async () => {

@@ -1,7 +1,8 @@
 // The flow engine on this machine: a velocity model, its weights, programs on ONNX Runtime.
 //
 // Rows are worked on in micro-batches of one fixed size (the last is filled up), by every call: so a velocity has the same bits
-// when a sample is drawn and when it is trained on, and few programs are compiled.
+// when a sample is drawn and when it is trained on, and few programs are compiled. Micro-batches go to lanes in turn, and lanes work
+// at the same time: operators of a small model are too short to be shared by threads, whole micro-batches are not.
 
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -55,6 +56,8 @@ import { checkPrompts, fillPrompts, promptRows } from "./prompt-rows.ts";
 export interface LocalFlowEngineOptions {
   /** Rows of a micro-batch; null: as many as the cache likes. */
   readonly microBatch: number | null;
+  /** Micro-batches that are worked on at the same time, 1 to 4; another number changes gradients in their last bits. */
+  readonly lanes: number;
   /** Moving average of the weights; null: none is kept. */
   readonly average: AverageOptions | null;
   /** Prefix of files for ONNX Runtime's profile of every program; null: none. */
@@ -67,18 +70,23 @@ const PROMPTS_AT_ONCE = 32;
 export class LocalFlowEngine implements FlowEngine<FlowLoss, FlowRule> {
   readonly config: FlowConfig;
   readonly microBatch: number;
+  readonly lanes: number;
   readonly sampleSize: number;
   readonly parameterCount: number;
   readonly #model: FlowModel;
   readonly #store: FlowWeightStore;
   readonly #profile: string | null;
+  /** Programs on the memory of the first lane. */
   readonly #programs = new ProgramCache(MOST_PROGRAMS.engine);
+  /** The same programs on the memory of other lanes. */
+  readonly #others = new WeakMap<Binding, Binding[]>();
 
   constructor(config: FlowConfig, options: Partial<LocalFlowEngineOptions> = {}) {
-    const { microBatch = null, average = null, profile = null } = options;
+    const { microBatch = null, lanes = DEFAULT_LANES, average = null, profile = null } = options;
     this.config = config;
     this.#model = flowModel(config);
     this.microBatch = microBatch ?? cachedRows(config);
+    this.lanes = lanes;
     this.sampleSize = sizeOf(config.sample);
     this.parameterCount = this.#model.specs.reduce((all, { shape }) => all + sizeOf(shape), 0);
     this.#store = new FlowWeightStore(this.#model.specs, average);
@@ -196,18 +204,17 @@ export class LocalFlowEngine implements FlowEngine<FlowLoss, FlowRule> {
 
   async #velocity(batch: FlowBatch, options: VelocityOptions): Promise<Float32Array> {
     this.#checkBatch(batch, "velocity");
-    const { microBatch: rows, sampleSize: size } = this;
+    const { sampleSize: size } = this;
     const vectors = await this.#promptVectors(batch.prompts, options.weights);
-    const binding = this.#velocityBinding(options);
     const result = new Float32Array(batch.x.length);
-    for (let start = 0; start < batch.t.length; start += rows) {
-      const count = Math.min(rows, batch.t.length - start);
+    await this.#inLanes(batch.t.length, async ({ start, count, lane }) => {
+      const binding = this.#velocityBinding(options, lane);
       fillRows(binding.floats("x"), batch.x, start, count, size);
       fillRows(binding.floats("t"), batch.t, start, count, 1);
       this.#fillVectors(binding, vectors, start, count);
       await binding.run();
       result.set(binding.floats("velocity").subarray(0, count * size), start * size);
-    }
+    });
     return result;
   }
 
@@ -230,24 +237,22 @@ export class LocalFlowEngine implements FlowEngine<FlowLoss, FlowRule> {
         ? null
         : { means: whole(), logProbs: new Float32Array(count * this.#logProbSize(rule.rule)) },
     );
-    for (let start = 0; start < count; start += this.microBatch) {
-      const rows = Math.min(this.microBatch, count - start);
-      await this.#denoisePiece(vectors, start, rows, options, { samples, states, draws });
-    }
+    await this.#inLanes(count, (piece) =>
+      this.#denoisePiece(vectors, piece, options, { samples, states, draws }),
+    );
     return { samples, states, draws };
   }
 
   /** All steps of one micro-batch. */
   async #denoisePiece(
     vectors: readonly Float32Array[],
-    start: number,
-    count: number,
+    { start, count, lane }: Piece,
     options: DenoiseOptions<FlowRule>,
     { samples, states, draws }: Denoised,
   ): Promise<void> {
     const { times, steps, random } = options;
     const size = this.sampleSize;
-    const binding = this.#velocityBinding(options);
+    const binding = this.#velocityBinding(options, lane);
     const [x, v, t] = ["x", "velocity", "t"].map((name) => binding.floats(name)) as [
       Float32Array,
       Float32Array,
@@ -263,7 +268,7 @@ export class LocalFlowEngine implements FlowEngine<FlowLoss, FlowRule> {
     let before: Prediction | null = null;
     for (const [index, rule] of steps.entries()) {
       const [from, next] = [times[index]!, times[index + 1]!];
-      const drawing = typeof rule === "string" ? null : this.#stepBinding(rule, binding);
+      const drawing = typeof rule === "string" ? null : this.#stepBinding(rule, binding, lane);
       t.fill(from);
       const running = binding.run();
       if (drawing !== null) {
@@ -320,12 +325,11 @@ export class LocalFlowEngine implements FlowEngine<FlowLoss, FlowRule> {
     const extents = Object.entries(loss.arrays);
     this.#store.hasGradient = true;
     const outputs: Record<string, Float32Array> = {};
-    let total = 0;
-    for (let start = 0; start < count; start += rows) {
-      const part = Math.min(rows, count - start);
+    const losses: number[] = [];
+    await this.#inLanes(count, async ({ start, count: part, lane }) => {
       const { distinct, rows: places } = promptRows(batch.prompts.slice(start, start + part));
       const prompts = 2 ** Math.ceil(Math.log2(Math.max(1, distinct.length)));
-      const binding = this.#training(loss, { rows, prompts, guidance });
+      const binding = this.#training(loss, { rows, prompts, guidance }, lane);
       fillPrompts(binding.ints("tokens"), binding.floats("mask"), distinct, config.prompt);
       const index = places.map((place) => (place < 0 ? prompts : place));
       binding.ints("promptRows").fill(index[0]!).set(index);
@@ -339,10 +343,11 @@ export class LocalFlowEngine implements FlowEngine<FlowLoss, FlowRule> {
         if (extent === "weight") memory.fill(0, part);
       }
       await binding.run();
-      total += binding.floats("loss")[0]!;
+      losses[start / rows] = binding.floats("loss")[0]!;
       collectOutputs(binding, outputs, { rows, start, part, count });
-    }
-    return { loss: total, outputs };
+    });
+    this.#store.joinGradients();
+    return { loss: losses.reduce((sum, one) => sum + one, 0), outputs };
   }
 
   /** Vector of each row's prompt; equal prompts share one. */
@@ -414,6 +419,35 @@ export class LocalFlowEngine implements FlowEngine<FlowLoss, FlowRule> {
     }
   }
 
+  /** All rows in micro-batches, each on the lane of its turn. */
+  async #inLanes(count: number, work: (piece: Piece) => Promise<void>): Promise<void> {
+    const { lanes, microBatch } = this;
+    const pieces = Array.from({ length: Math.ceil(count / microBatch) }, (_, index): Piece => {
+      const start = index * microBatch;
+      return { start, count: Math.min(microBatch, count - start), lane: index % lanes };
+    });
+    const walk = async (lane: number): Promise<void> => {
+      for (const piece of pieces) if (piece.lane === lane) await work(piece);
+    };
+    // All of them end before an error is thrown: none may still write to shared memory then.
+    const ends = await Promise.allSettled(Array.from({ length: lanes }, (_, lane) => walk(lane)));
+    for (const end of ends) if (end.status === "rejected") throw end.reason;
+  }
+
+  /** A program on a lane's memory. */
+  #bound(
+    name: string,
+    lane: number,
+    make: () => Program,
+    memory: () => Readonly<Record<string, TensorData>>,
+  ): Binding {
+    const first = this.#programs.get(name, () => bindKnown(make(), memory()));
+    if (lane === 0) return first;
+    const others = this.#others.get(first) ?? [];
+    this.#others.set(first, others);
+    return (others[lane] ??= bindKnown(first.program, memory()));
+  }
+
   #compile(graph: ReturnType<typeof velocityGraph>, name: string, inPlace = {}): Program {
     const prefix = `${this.#profile}-${name.replaceAll(/[^a-z0-9]+/gi, "-").slice(0, 60)}`;
     return compile(graph, { name, inPlace, ...(this.#profile !== null && { profile: prefix }) });
@@ -427,13 +461,14 @@ export class LocalFlowEngine implements FlowEngine<FlowLoss, FlowRule> {
     );
   }
 
-  #velocityBinding({ weights, guidance }: VelocityOptions): Binding {
+  #velocityBinding({ weights, guidance }: VelocityOptions, lane: number): Binding {
     const name = `velocity ${weights} guidance ${guidance}`;
-    return this.#programs.get(name, () => {
+    const graph = () => velocityGraph(this.#model, this.config, this.microBatch, guidance);
+    const memory = () => {
       const views = this.#store.views(weights);
-      const graph = velocityGraph(this.#model, this.config, this.microBatch, guidance);
-      return bindKnown(this.#compile(graph, name), { ...views, none: views[NO_PROMPT]! });
-    });
+      return { ...views, none: views[NO_PROMPT]! };
+    };
+    return this.#bound(name, lane, () => this.#compile(graph(), name), memory);
   }
 
   /** Numbers that a rule reports as the log-probability of a sample. */
@@ -443,8 +478,12 @@ export class LocalFlowEngine implements FlowEngine<FlowLoss, FlowRule> {
   }
 
   /** A step on the memory of a velocity program. */
-  #stepBinding({ rule, values = {} }: StochasticStep<FlowRule>, velocity: Binding): Binding {
-    const name = `step ${rule.key} on ${velocity.program.name}`;
+  #stepBinding(
+    { rule, values = {} }: StochasticStep<FlowRule>,
+    velocity: Binding,
+    lane: number,
+  ): Binding {
+    const name = `step ${rule.key} on ${velocity.program.name}, lane ${lane}`;
     const isStale = this.#programs.peek(name)?.memory["x"] !== velocity.memory["x"];
     if (isStale) this.#programs.clear(name);
     const binding = this.#programs.get(name, () => {
@@ -465,15 +504,26 @@ export class LocalFlowEngine implements FlowEngine<FlowLoss, FlowRule> {
     return binding;
   }
 
-  #training(loss: FlowLoss, shape: TrainingShape): Binding {
+  #training(loss: FlowLoss, shape: TrainingShape, lane: number): Binding {
     const name = `train ${loss.key}, ${shape.prompts} prompts, guidance ${shape.guidance}`;
-    return this.#programs.get(name, () => {
+    const make = (): Program => {
       const { specs } = this.#store.layout;
       const graph = trainingGraph(this.#model, this.config, loss, specs, shape);
-      const views = { ...this.#store.views("current"), ...this.#store.gradients("gradient ") };
-      return bindKnown(this.#compile(graph.outputs, name, graph.inPlace), views);
+      return this.#compile(graph.outputs, name, graph.inPlace);
+    };
+    const memory = () => ({
+      ...this.#store.views("current"),
+      ...this.#store.gradients("gradient ", lane),
     });
+    return this.#bound(name, lane, make, memory);
   }
+}
+
+/** A micro-batch: its rows of the whole, and who works on it. */
+interface Piece {
+  readonly start: number;
+  readonly count: number;
+  readonly lane: number;
 }
 
 /** Binds what the program has a name for; other inputs get memory of their own. */
@@ -544,6 +594,7 @@ function checkTimes({ times, steps }: DenoiseOptions<FlowRule>): void {
 const wrongLength = (where: string, expected: number, got: number | undefined): EngineError =>
   new EngineError({ where, expected: `${expected} numbers`, got: String(got ?? "none") });
 
+const DEFAULT_LANES = 2;
 /** Points: many at once, for few calls. */
 const POINT_ROWS = 512;
 /** More images a program are no faster (docs/log.md), and a batch that is no multiple of them is filled up. */

@@ -36,6 +36,8 @@ export class FlowWeightStore {
   readonly #frozen: ReadonlyMap<string, { spec: ParameterSpec; data: Float32Array }>;
   readonly #copies = new Map<FlowCopy, Float32Array>();
   readonly #gradient: Float32Array;
+  /** Gradients of lanes but the first, until they are joined. */
+  readonly #laneGradients: Float32Array[] = [];
   readonly #optimiser: Optimiser;
   readonly #average: AverageOptions | null;
   /** Something was accumulated since the last optimiser step. */
@@ -76,6 +78,7 @@ export class FlowWeightStore {
 
   resetOptimiser(): void {
     this.#optimiser.reset();
+    for (const lane of this.#laneGradients) lane.fill(0);
     this.hasGradient = false;
     this.#restartAverage();
   }
@@ -90,9 +93,19 @@ export class FlowWeightStore {
     return { ...Object.fromEntries(frozen), ...this.layout.views(this.#block(which)) };
   }
 
-  /** Memory of the gradients by name after a prefix. */
-  gradients(prefix = ""): Record<string, Float32Array> {
-    return this.layout.views(this.#gradient, prefix);
+  /** Memory of a lane's gradients by name after a prefix. */
+  gradients(prefix = "", lane = 0): Record<string, Float32Array> {
+    if (lane === 0) return this.layout.views(this.#gradient, prefix);
+    return this.layout.views((this.#laneGradients[lane - 1] ??= this.layout.allocate()), prefix);
+  }
+
+  /** Adds the gradients of the other lanes to that of the first, in order. */
+  joinGradients(): void {
+    const sum = this.#gradient;
+    for (const lane of this.#laneGradients) {
+      for (let index = 0; index < sum.length; index++) sum[index] = sum[index]! + lane[index]!;
+      lane.fill(0);
+    }
   }
 
   #block(which: FlowWeights): Float32Array {

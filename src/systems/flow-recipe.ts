@@ -55,7 +55,13 @@ export const flowEngineSettings = z.object({
     .enum(deviceNames as [string, ...string[]])
     .default("cpu")
     .describe("execution provider"),
-  threads: z.int().min(1).default(2).describe("threads of one operator"),
+  lanes: z
+    .int()
+    .min(1)
+    .max(4)
+    .default(2)
+    .describe("micro-batches that are worked on at the same time; best as many as cores"),
+  threads: z.int().min(1).default(1).describe("threads of one operator"),
   spinning: z.boolean().default(false).describe("busy-wait between operators: for idle machines"),
   microBatch: z
     .int()
@@ -210,11 +216,11 @@ interface LevelContext<Item, Config, Image extends Drawing> {
 
 const openEngine = (
   model: FlowConfig,
-  { device, threads, spinning, microBatch, profile }: FlowEngineSettings,
+  { device, lanes, threads, spinning, microBatch, profile }: FlowEngineSettings,
   average: { readonly decay: number; readonly every: number },
 ): LocalFlowEngine => {
   configureRuntime({ device, threads, spinning });
-  return new LocalFlowEngine(model, { microBatch, profile, average });
+  return new LocalFlowEngine(model, { microBatch, lanes, profile, average });
 };
 
 /** Evaluates on all suites, writes numbers and pictures. */
