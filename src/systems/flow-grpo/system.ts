@@ -13,13 +13,12 @@ import {
 } from "../../tasks/image-generation/index.ts";
 import {
   evaluateFlowModel,
-  flowEngineSettings,
-  flowLevelSettings,
   levelStages,
   prepareFlowLevel,
   trainFlowLevel,
   type FlowLevel,
 } from "../flow-recipe.ts";
+import { flowEngineSettings, flowLevelSettings } from "../flow-settings.ts";
 import type { System } from "../system.ts";
 import { gridOf, scatterOf } from "./pictures.ts";
 import { scales } from "./scales.ts";
