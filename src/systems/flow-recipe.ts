@@ -1,5 +1,6 @@
 // A flow recipe: an image task, a velocity model that is fitted to images of which some are wrong, then Flow-GRPO on the task's
-// scores. Systems of images are made of one or more of them, run one after the other.
+// scores, by one policy or by several that begin at the same base model. Systems of images are made of one or more of them, run
+// one after the other.
 
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
@@ -12,6 +13,7 @@ import type { StepContext } from "../algorithms/stage.ts";
 import { ConfigError } from "../core/errors.ts";
 import { wordsOf, type Drawing, type ImageTask } from "../core/image-task.ts";
 import { randomStream } from "../core/random.ts";
+import type { Estimate } from "../core/statistics.ts";
 import { LocalFlowEngine } from "../engine/flow-engine.ts";
 import {
   evaluateImages,
@@ -29,19 +31,45 @@ import { configureRuntime } from "../tensor/index.ts";
 import type { FlowEngineSettings, FlowLevelConfig, flowModelSettings } from "./flow-settings.ts";
 import type { EvaluateContext, TrainContext } from "./system.ts";
 
+/** What one policy is trained with. */
+export interface FlowPolicy<Item, Image extends Drawing> {
+  /** Name of its stage. */
+  readonly stage: string;
+  readonly settings: FlowGrpoSettings;
+  /** Where in an image advantages go; absent: everywhere. */
+  readonly maps?: AdvantageMaps<Item, Image> | undefined;
+}
+
+type Judged<Item, Image extends Drawing> = readonly JudgedImage<Item, Image>[];
+
 export interface FlowLevel<Item, Config, Image extends Drawing> {
   readonly task: ImageTask<Item, Config, Image>;
   /** Prefix of its stages, "ring-" in "ring-base" and "ring-grpo". */
   readonly prefix: string;
   /** A picture of judged images. */
-  readonly picture: (judged: readonly JudgedImage<Item, Image>[], title: string) => Raster;
-  /** Where in an image advantages go; absent: everywhere. */
-  readonly maps?: AdvantageMaps<Item, Image> | undefined;
+  readonly picture: (judged: Judged<Item, Image>, title: string) => Raster;
+  /** Policies in the order of their training, each from the base model; absent: one, "grpo", as the config says. */
+  readonly policies?: (config: FlowLevelConfig<Config>) => readonly FlowPolicy<Item, Image>[];
+  /** More numbers of an evaluation, from the base model's images of the same prompts and seeds. */
+  readonly compare?: (
+    base: Judged<Item, Image>,
+    now: Judged<Item, Image>,
+  ) => Readonly<Record<string, number>>;
 }
 
+const baseStage = ({ prefix }: { readonly prefix: string }): string => `${prefix}base`;
+
+const policiesOf = <Item, Config, Image extends Drawing>(
+  { prefix, policies }: FlowLevel<Item, Config, Image>,
+  config: FlowLevelConfig<Config>,
+): readonly FlowPolicy<Item, Image>[] =>
+  policies?.(config) ?? [{ stage: `${prefix}grpo`, settings: config.grpo }];
+
 /** Names of a level's stages, in order. */
-export const levelStages = ({ prefix }: Pick<FlowLevel<never, never, Drawing>, "prefix">) =>
-  [`${prefix}base`, `${prefix}grpo`] as const;
+export const levelStages = <Item, Config, Image extends Drawing>(
+  level: FlowLevel<Item, Config, Image>,
+  config: FlowLevelConfig<Config>,
+): readonly string[] => [baseStage(level), ...policiesOf(level, config).map(({ stage }) => stage)];
 
 function flowConfig<Item, Config, Image extends Drawing>(
   { task, config }: ImageEnvironment<Item, Config, Image>,
@@ -111,22 +139,30 @@ const openEngine = (
   return new LocalFlowEngine(model, { microBatch, lanes, profile, average });
 };
 
-/** Evaluates on all suites, writes numbers and pictures. */
+/** Evaluates on all suites, writes numbers and pictures; `base`: the base model's images of the first suite. */
 async function measure<Item, Config, Image extends Drawing>(
   { level, config, environment, context }: LevelContext<Item, Config, Image>,
   engine: LocalFlowEngine,
-  stage: string,
-  step: number,
+  { stage, step, base }: { stage: string; step: number; base: Judged<Item, Image> | null },
 ): Promise<void> {
   const { run, progress, seed } = context;
   const { suites, every: _every, ...how } = config.evaluate;
-  for (const suite of suites) {
+  for (const [index, suite] of suites.entries()) {
     const label = `${stage} ${suite}`;
     const options = { ...how, suite, seed, weights: "average", progress, label } as const;
     const { evaluation, judged } = await evaluateImages(engine, environment, options);
     const { accuracy, ...rest } = evaluation;
     const { name } = level.task;
-    run.logEvaluation({ step, stage, task: name, split: suite, correct: accuracy, ...rest });
+    const compared = base === null || index > 0 ? {} : level.compare?.(base, judged);
+    run.logEvaluation({
+      step,
+      stage,
+      task: name,
+      split: suite,
+      correct: accuracy,
+      ...rest,
+      scores: { ...rest.scores, ...compared },
+    });
     progress.line(describe(`${label} ${step}`, evaluation));
     const title = `${stage}, ${suite}: ${percent(accuracy)} of ${judged.length} right`;
     writePicture(run, `${stage}-${suite}`, level.picture(judged, title));
@@ -162,7 +198,7 @@ async function makeBase<Item, Config, Image extends Drawing>(
   const { run, progress, seed } = context;
   const { task } = environment;
   const { from, average, ...settings } = config.base;
-  const [stage] = levelStages(level.level);
+  const stage = baseStage(level.level);
   const engine = openEngine(flowConfig(environment, config.model), engineSettings, {
     decay: average,
     every: 1,
@@ -176,7 +212,7 @@ async function makeBase<Item, Config, Image extends Drawing>(
     else engine.initialise(randomStream(seed, stage, "weights"));
     const finish = async (step: number): Promise<void> => {
       await engine.saveModel(directory, "average");
-      await measure(level, engine, stage, step);
+      await measure(level, engine, { stage, step, base: null });
     };
     if (from !== null || settings.steps === 0) return await finish(0);
     const encode = promptEncoder(environment);
@@ -199,35 +235,50 @@ async function makeBase<Item, Config, Image extends Drawing>(
   }
 }
 
-/** Flow-GRPO from the base model; returns the engine's model in the run's model folder. */
+/** The images of the base model that later ones are compared with. */
+async function baseImages<Item, Config, Image extends Drawing>(
+  { level, config, environment, context }: LevelContext<Item, Config, Image>,
+  engine: LocalFlowEngine,
+): Promise<Judged<Item, Image> | null> {
+  if (level.compare === undefined) return null;
+  const { progress, seed } = context;
+  const { suites, every: _every, ...how } = config.evaluate;
+  const label = "images of the base model";
+  const options = { ...how, suite: suites[0]!, seed, weights: "current", progress, label } as const;
+  return (await evaluateImages(engine, environment, options)).judged;
+}
+
+/** Flow-GRPO from the base model; leaves the policy in a folder of its stage's name and, as the last one, as the run's model. */
 async function trainPolicy<Item, Config, Image extends Drawing>(
   level: LevelContext<Item, Config, Image>,
-  base: string,
+  { stage, settings, maps }: FlowPolicy<Item, Image>,
+  directory: string,
 ): Promise<void> {
   const { environment, config, engineSettings, context } = level;
   const { run } = context;
-  const [, stage] = levelStages(level.level);
   const model = flowConfig(environment, config.model);
-  const engine = openEngine(model, engineSettings, config.grpo.average);
+  const engine = openEngine(model, engineSettings, settings.average);
   try {
+    await engine.loadWeights(directory);
+    const base = await baseImages(level, engine);
     const position = run.resume();
     const isResumed = position?.state.stage === stage;
     if (isResumed) await engine.load(position.directory);
-    else await engine.loadWeights(base);
-    const evaluate = (step: number): Promise<void> => measure(level, engine, stage, step);
+    const evaluate = (step: number): Promise<void> => measure(level, engine, { stage, step, base });
     await flowGrpo(
       {
         ...stepContext(level, engine, evaluate, config.evaluate.every),
         environment,
         stage,
         weights: rewardWeights(config.reward),
-        maps: level.level.maps,
+        maps,
         done: isResumed ? position.state.step : 0,
         state: isResumed ? position.state : {},
       },
-      config.grpo,
+      settings,
     );
-    await run.saveModel((directory) => engine.saveModel(directory, "average"));
+    await engine.saveModel(join(run.path, stage), "average");
+    await run.saveModel((target) => engine.saveModel(target, "average"));
   } finally {
     engine.dispose();
   }
@@ -246,10 +297,10 @@ export async function trainFlowLevel<Item, Config, Image extends Drawing>(
   stages: readonly string[],
 ): Promise<Readonly<Record<string, unknown>>> {
   const { task } = level;
-  const { run, progress } = context;
+  const { run } = context;
   const environment = { task, config: config.task, scoring: config.scoring };
   const whole = { level, config, engineSettings, environment, context };
-  const [base, grpo] = levelStages(level);
+  const base = baseStage(level);
   const position = run.resume();
   const reached = position === null ? -1 : stages.indexOf(position.state.stage);
   const directory = join(run.path, base);
@@ -258,35 +309,40 @@ export async function trainFlowLevel<Item, Config, Image extends Drawing>(
     reached > stages.indexOf(base) ||
     (position?.state.stage === base && position.state.step === baseSteps);
   if (!isFitted) await makeBase(whole, directory);
-  if (config.grpo.epochs > 0 && reached <= stages.indexOf(grpo))
-    await trainPolicy(whole, directory);
-  const gain = gainOf(run, level, config, environment);
-  if (gain === null) return {};
-  const points = (value: number): string => `${value >= 0 ? "+" : ""}${(100 * value).toFixed(1)}`;
-  const { mean, low, high, count } = gain;
-  progress.line(
-    `${grpo} gains ${points(mean)} points  95 % [${points(low)}, ${points(high)}]  n ${count}, same seeds`,
-  );
-  return { [grpo]: gain };
+  const gains: Record<string, unknown> = {};
+  for (const policy of policiesOf(level, config)) {
+    const { stage, settings } = policy;
+    if (settings.epochs > 0 && reached <= stages.indexOf(stage))
+      await trainPolicy(whole, policy, directory);
+    const gain = tellGain(whole, stage);
+    if (gain !== null) gains[stage] = gain;
+  }
+  return gains;
 }
 
 /** The policy less the base model, on the same prompts and seeds of the first suite. */
-function gainOf<Item, Config, Image extends Drawing>(
-  run: RunDirectory,
-  level: FlowLevel<Item, Config, Image>,
-  { evaluate }: FlowLevelConfig<Config>,
-  { task, config }: ImageEnvironment<Item, Config, Image>,
-) {
+function tellGain<Item, Config, Image extends Drawing>(
+  { level, config: { evaluate }, environment, context }: LevelContext<Item, Config, Image>,
+  stage: string,
+): Estimate | null {
+  const { run, progress } = context;
+  const { task, config } = environment;
   const suite = evaluate.suites[0]!;
   const records = readEvaluations(run.path).filter(({ split }) => split === suite);
-  const [before, after] = levelStages(level).map((stage) =>
-    records.findLast((record) => record["stage"] === stage),
+  const [before, after] = [baseStage(level), stage].map((name) =>
+    records.findLast((record) => record["stage"] === name),
   ) as unknown as (ImageEvaluation | undefined)[];
   if (before === undefined || after === undefined) return null;
   const levels = task
     .items(suite, config)
     .flatMap((item) => Array.from({ length: evaluate.images }, () => task.level(item)));
-  return pairedGain(before, after, levels);
+  const gain = pairedGain(before, after, levels);
+  const points = (value: number): string => `${value >= 0 ? "+" : ""}${(100 * value).toFixed(1)}`;
+  const { mean, low, high, count } = gain;
+  progress.line(
+    `${stage} gains ${points(mean)} points  95 % [${points(low)}, ${points(high)}]  n ${count}, same seeds`,
+  );
+  return gain;
 }
 
 /** Opens what a level will read; the config with absolute paths. */

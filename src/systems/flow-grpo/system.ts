@@ -106,7 +106,7 @@ export const flowGrpoSystem: System<Config> = {
   train: async (context) => {
     const { config } = context;
     const chosen = config.levels.map((name) => levelOf(name, config));
-    const stages = chosen.flatMap(({ level }) => levelStages(level));
+    const stages = chosen.flatMap(({ level, config: own }) => levelStages(level, own));
     const summary: Record<string, unknown> = {};
     for (const { level, config: own } of chosen) {
       Object.assign(summary, await trainFlowLevel(level, own, config.engine, context, stages));
