@@ -1,7 +1,7 @@
 // A picture of many images: a grid, each with its caption and a mark that says whether it is right.
 
 import { ShapeError } from "../core/errors.ts";
-import { GLYPH_HEIGHT, GLYPH_WIDTH, glyphRows } from "./glyphs.ts";
+import { ADVANCE, drawText, fillBox, LINE } from "./draw.ts";
 import { blankRaster, clampUnit, type Raster, type Rgb } from "./raster.ts";
 
 export interface GridCell {
@@ -18,23 +18,6 @@ export interface GridOptions {
   readonly scale: number;
   /** A line above the grid. */
   readonly title?: string;
-}
-
-/** Draws text with its top left corner at (x, y); one letter takes 6 pixels. What lies outside is cut off. */
-function drawText({ shape, data }: Raster, text: string, x: number, y: number, color: Rgb): void {
-  const [height, width] = shape;
-  Array.from(text).forEach((character, index) => {
-    const left = x + index * ADVANCE;
-    glyphRows(character).forEach((bits, row) => {
-      for (let column = 0; column < GLYPH_WIDTH; column++) {
-        const [px, py] = [left + column, y + row];
-        const isSet = (bits >> (GLYPH_WIDTH - 1 - column)) & 1;
-        if (isSet && px >= 0 && px < width && py >= 0 && py < height) {
-          data.set(color, (py * width + px) * 3);
-        }
-      }
-    });
-  });
 }
 
 /** Lines of at most `length` characters, broken at spaces; a longer word is cut. */
@@ -57,8 +40,6 @@ export function wrapText(text: string, length: number): string[] {
   return line === "" ? lines : [...lines, line];
 }
 
-const ADVANCE = GLYPH_WIDTH + 1;
-const LINE = GLYPH_HEIGHT + 2;
 const MARGIN = 6;
 const FRAME = 2;
 const paper: Rgb = [1, 1, 1];
@@ -71,13 +52,6 @@ const marks = {
 
 const markOf = (verdict: boolean | null) =>
   verdict === null ? marks.none : verdict ? marks.right : marks.wrong;
-
-function fill(raster: Raster, box: readonly [number, number, number, number], color: Rgb): void {
-  const [x0, y0, x1, y1] = box;
-  for (let y = y0; y < y1; y++) {
-    for (let x = x0; x < x1; x++) raster.data.set(color, (y * raster.shape[1] + x) * 3);
-  }
-}
 
 function drawScaled(target: Raster, image: Raster, x: number, y: number, scale: number): void {
   const [height, width] = image.shape;
@@ -127,7 +101,7 @@ export function drawGrid(cells: readonly GridCell[], options: GridOptions): Rast
     const x = MARGIN + (index % columns) * (cellWidth + MARGIN);
     const y = top + Math.floor(index / columns) * (cellHeight + MARGIN);
     const { color, sign } = markOf(verdict);
-    fill(grid, [x, y, x + cellWidth, y + height + 2 * FRAME], color);
+    fillBox(grid, [x, y, x + cellWidth, y + height + 2 * FRAME], color);
     drawScaled(grid, image, x + FRAME, y + FRAME, scale);
     const below = y + height + 2 * FRAME + 3;
     captions[index]!.forEach((line, row) => drawText(grid, line, x, below + row * LINE, ink));
