@@ -25,7 +25,7 @@ import type { Random } from "../core/random.ts";
 import type { FlowLoss, FlowRule } from "../losses/flow-loss.ts";
 import { checkFlowConfig, writeFlowConfig } from "../models/flow-config.ts";
 import { flowModel, type FlowConfig, type FlowModel } from "../models/flow-model.ts";
-import { NO_PROMPT } from "../models/prompt-encoder.ts";
+import { NO_PROMPT, promptSize } from "../models/prompt-encoder.ts";
 import {
   allocate,
   compile,
@@ -356,7 +356,7 @@ export class LocalFlowEngine implements FlowEngine<FlowLoss, FlowRule> {
     which: FlowWeights,
   ): Promise<readonly Float32Array[]> {
     const { distinct, rows } = promptRows(prompts);
-    const { width } = this.config.prompt;
+    const width = promptSize(this.config.prompt);
     const vectors: Float32Array[] = [];
     for (let start = 0; start < distinct.length; start += PROMPTS_AT_ONCE) {
       const part = distinct.slice(start, start + PROMPTS_AT_ONCE);
@@ -379,7 +379,7 @@ export class LocalFlowEngine implements FlowEngine<FlowLoss, FlowRule> {
     count: number,
   ): void {
     const memory = binding.floats("prompt");
-    const { width } = this.config.prompt;
+    const width = promptSize(this.config.prompt);
     for (let row = 0; row < this.microBatch; row++)
       memory.set(vectors[start + (row < count ? row : 0)]!, row * width);
   }

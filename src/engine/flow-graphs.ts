@@ -2,6 +2,7 @@
 
 import type { FlowLoss, FlowRule, RowExtent } from "../losses/flow-loss.ts";
 import type { FlowConfig, FlowModel } from "../models/flow-model.ts";
+import { promptSize } from "../models/prompt-encoder.ts";
 import type { ParameterSpec } from "../nn/parameters.ts";
 import {
   add,
@@ -33,7 +34,7 @@ const promptInputs = (prompts: number, { prompt }: FlowConfig) => ({
   mask: input("mask", [prompts, prompt.promptTokens]),
 });
 
-/** tokens, mask → vectors [prompts + 1, prompt width]. */
+/** tokens, mask → vectors [prompts + 1, promptSize]. */
 export const promptGraph = (model: FlowModel, config: FlowConfig, prompts: number): Graph => ({
   vectors: model.prompts(promptInputs(prompts, config)),
 });
@@ -61,8 +62,8 @@ export function velocityGraph(
 ): Graph {
   const x = input("x", [rows, ...config.sample]);
   const t = input("t", [rows]);
-  const prompt = input("prompt", [rows, config.prompt.width]);
-  const none = input("none", [1, config.prompt.width]);
+  const prompt = input("prompt", [rows, promptSize(config.prompt)]);
+  const none = input("none", [1, promptSize(config.prompt)]);
   return { velocity: guidedVelocity(model, { x, t, prompt }, none, guidance) };
 }
 
@@ -107,7 +108,7 @@ export function trainingGraph(
 ): TrainingGraph {
   const { sample } = config;
   const vectors = model.prompts(promptInputs(prompts, config));
-  const prompt = gatherRows(vectors, input("promptRows", [rows], "int32")); // [rows, prompt width]
+  const prompt = gatherRows(vectors, input("promptRows", [rows], "int32")); // [rows, promptSize]
   const [x, t] = [input("x", [rows, ...sample]), input("t", [rows])];
   const none = slice(vectors, 0, prompts, prompts + 1);
   const velocity = guidedVelocity(model, { x, t, prompt }, none, guidance);

@@ -18,6 +18,7 @@ const prompt = z.strictObject({
   layers: z.int().nonnegative(),
   heads: size,
   hiddenWidth: size,
+  words: z.boolean().default(false),
 });
 const lora = z.strictObject({
   rank: size,

@@ -19,7 +19,7 @@ export interface FlowInputs {
   readonly x: Tensor;
   /** Time of each, 1 noise, 0 data [batch]. */
   readonly t: Tensor;
-  /** Vector of each row's prompt [batch, prompt width]. */
+  /** Vector of each row's prompt [batch, promptSize]. */
   readonly prompt: Tensor;
 }
 
@@ -28,7 +28,7 @@ export interface FlowModel {
   readonly specs: readonly ParameterSpec[];
   /** The graph input of each parameter by name. */
   readonly symbols: ReadonlyMap<string, Tensor>;
-  /** Prompt vectors and, last, the one for no prompt [prompts + 1, prompt width]. */
+  /** Prompt vectors and, last, the one for no prompt [prompts + 1, promptSize]. */
   readonly prompts: (inputs: PromptInputs) => Tensor;
   /** Velocity [batch, …sample]. */
   readonly velocity: (inputs: FlowInputs) => Tensor;
@@ -75,7 +75,14 @@ function check(config: FlowConfig): void {
     });
   };
   divides("prompt.heads", prompt.heads, prompt.width);
-  if (config.type === "mlp") return;
+  if (config.type === "mlp") {
+    if (prompt.words !== true) return;
+    throw new ConfigError({
+      where: "flow model: prompt.words",
+      expected: "false for an MLP",
+      got: "true",
+    });
+  }
   if (sample.length !== 3 && sample.length !== 4) {
     throw new ConfigError({
       where: "flow model: sample",

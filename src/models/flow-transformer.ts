@@ -3,6 +3,7 @@
 //   h      = patches of x · W + positions
 //   a block: h ← h + gate · attention(norm(h) (1 + scale) + shift), the same with an MLP;
 //            (shift, scale, gate) twice = W silu(c), zero at the start: every block begins as the identity (adaLN-zero)
+//            attention also reads the words of the prompt, by keys and values of their own
 //   c      = MLP(sinusoids of 1000 t) + W prompt vector
 //   out    = patches back of W (norm(h) (1 + scale) + shift), W zero at the start
 //   v      = out, or where the network predicts the sample, (x_t - out) / max(t, 0.05)
@@ -10,13 +11,14 @@
 // Paper: Scalable Diffusion Models with Transformers, arXiv:2212.09748, section 3. Query and key are normalised per head, as in
 // Scaling Rectified Flow Transformers (SD3), arXiv:2403.03206, section 5.3.2.
 // Predicting the sample: Back to Basics, arXiv:2511.13720, section 3 (a patch of noise has more dimensions than a narrow network).
-// Differs from the papers in: RMSNorm instead of LayerNorm; the prompt is one vector, not a second stream of tokens; GELU by
-// its sigmoid approximation.
+// Differs from the papers in: RMSNorm instead of LayerNorm; words are read as they come from the prompt encoder and are no second
+// stream of tokens; a word that the prompt does not have has a score of 0 and a value of 0; GELU by its sigmoid approximation.
 
 import type { ParameterSpec } from "../nn/parameters.ts";
 import {
   add,
   attention,
+  concat,
   constant,
   div,
   maximum,
@@ -67,6 +69,9 @@ interface FlowBlock<Leaf> {
   readonly output: Linear<Leaf>;
   readonly queryNorm: Leaf;
   readonly keyNorm: Leaf;
+  /** Keys and values of words [width, prompt width]. */
+  readonly wordKey?: Linear<Leaf>;
+  readonly wordValue?: Linear<Leaf>;
   readonly gate?: Linear<Leaf>;
   readonly up: Linear<Leaf>;
   readonly down: Linear<Leaf>;
@@ -99,6 +104,7 @@ export function flowTransformerParameters(
   const { width, heads, hiddenWidth, layers, sample, patch, lora } = config;
   const pixels = patch * patch * sample.at(-1)!;
   const inner = { hidden: true, bias: false } as const; // the shifts before them do a bias's work
+  const word = (name: string) => projection(name, width, config.prompt.width, inner);
   const block = (index: number): FlowBlock<ParameterSpec> => {
     const at = `blocks.${index}`;
     const square = (name: string) =>
@@ -111,6 +117,10 @@ export function flowTransformerParameters(
       output: square("o_proj"),
       queryNorm: normScale(`${at}.attention.q_norm`, width / heads),
       keyNorm: normScale(`${at}.attention.k_norm`, width / heads),
+      ...(config.prompt.words === true && {
+        wordKey: word(`${at}.attention.word_k_proj`),
+        wordValue: word(`${at}.attention.word_v_proj`),
+      }),
       ...(config.activation === "swiglu" && {
         gate: projection(`${at}.mlp.gate_proj`, hiddenWidth, width, inner),
       }),
@@ -149,7 +159,7 @@ function unpatchify(patches: Tensor, { sample, patch }: FlowTransformerConfig): 
   return reshape(transpose(cut, [0, 1, 3, 2, 4, 5]), [-1, ...sample]);
 }
 
-/** Velocity [batch, …sample] of x [batch, …sample] at t [batch] under prompt vectors [batch, prompt width]. */
+/** Velocity [batch, …sample] of x [batch, …sample] at t [batch] under prompt vectors [batch, promptSize]. */
 export function flowTransformerVelocity(
   parameters: FlowTransformerParameters<Tensor>,
   { x, t, prompt }: FlowInputs,
@@ -165,15 +175,19 @@ export function flowTransformerVelocity(
   const modulated = (h: Tensor, shift: Tensor, scale: Tensor): Tensor =>
     flat(add(mul(rmsNorm(h, ones, EPSILON), add(1, scale)), shift));
   const byHead = (y: Tensor): Tensor =>
-    transpose(reshape(y, [batch, tokens, heads, headSize]), [0, 2, 1, 3]); // [batch, heads, tokens, headSize]
+    transpose(reshape(y, [batch, -1, heads, headSize]), [0, 2, 1, 3]); // [batch, heads, tokens, headSize]
   const normedByHead = (y: Tensor, scale: Tensor): Tensor =>
-    byHead(rmsNorm(reshape(y, [batch * tokens * heads, headSize]), scale, EPSILON));
+    byHead(rmsNorm(reshape(y, [-1, headSize]), scale, EPSILON));
+  const { width: promptWidth, promptTokens } = config.prompt;
+  const pooled = slice(prompt, 1, 0, promptWidth);
+  const words = (): Tensor =>
+    reshape(slice(prompt, 1, promptWidth, prompt.shape[1]!), [batch * promptTokens, promptWidth]);
 
   const c = scope("condition", () => {
     const inner = silu(linear(timeFeatures(t, timeSize(width)), parameters.timeUp, {}));
     const both = add(
       linear(inner, parameters.timeDown, {}),
-      linear(prompt, parameters.promptVector, {}),
+      linear(pooled, parameters.promptVector, {}),
     );
     return silu(both); // [batch, width]
   });
@@ -193,8 +207,13 @@ export function flowTransformerVelocity(
       const attended = scope("attention", () => {
         const normed = modulated(h, shift!, scale!);
         const query = normedByHead(linear(normed, block.query, config), block.queryNorm);
-        const key = normedByHead(linear(normed, block.key, config), block.keyNorm);
-        const mixed = attention(query, key, byHead(linear(normed, block.value, config)));
+        let key = normedByHead(linear(normed, block.key, config), block.keyNorm);
+        let value = byHead(linear(normed, block.value, config));
+        if (block.wordKey !== undefined && block.wordValue !== undefined) {
+          key = concat([key, normedByHead(linear(words(), block.wordKey, {}), block.keyNorm)], 2);
+          value = concat([value, byHead(linear(words(), block.wordValue, {}))], 2);
+        }
+        const mixed = attention(query, key, value);
         return linear(flat(transpose(mixed, [0, 2, 1, 3])), block.output, config);
       });
       h = add(h, mul(reshape(attended, h.shape), gate!));

@@ -1,6 +1,6 @@
 // From the token ids of a prompt to one vector: embedding, learned positions, a few layers of attention and MLP in which all
-// tokens see each other, the mean over the prompt. Beside it a learned vector for "no prompt", which classifier-free guidance
-// needs (Ho and Salimans, arXiv:2207.12598).
+// tokens see each other, the mean over the prompt and, where the model attends to words, the vector of each word behind it. Beside
+// them a learned vector for "no prompt", which classifier-free guidance needs (Ho and Salimans, arXiv:2207.12598).
 
 import type { ParameterSpec } from "../nn/parameters.ts";
 import {
@@ -33,7 +33,13 @@ export interface PromptEncoderConfig {
   readonly heads: number;
   /** Width inside the MLP. */
   readonly hiddenWidth: number;
+  /** Whether the vectors of single words are wanted too; absent: no. */
+  readonly words?: boolean;
 }
+
+/** Numbers of a prompt's vector: the mean, then every word. */
+export const promptSize = ({ width, promptTokens, words = false }: PromptEncoderConfig): number =>
+  width * (words ? 1 + promptTokens : 1);
 
 interface EncoderLayer<Leaf> {
   readonly attentionNorm: Leaf;
@@ -51,7 +57,7 @@ export interface PromptEncoderParameters<Leaf> {
   readonly positions: Leaf;
   readonly layers: readonly EncoderLayer<Leaf>[];
   readonly norm: Leaf;
-  /** Stands for no prompt [1, width]. */
+  /** Stands for no prompt [1, promptSize]. */
   readonly none: Leaf;
 }
 
@@ -81,7 +87,7 @@ export function promptEncoderParameters(
     positions: vectors("prompt.positions", promptTokens, width, 0.3),
     layers: Array.from({ length: layers }, (_, index) => layer(index)),
     norm: normScale("prompt.norm", width),
-    none: vectors("prompt.none", 1, width, 1),
+    none: vectors("prompt.none", 1, promptSize(config), 1),
   };
 }
 
@@ -94,7 +100,10 @@ export interface PromptInputs {
 
 const EPSILON = 1e-6;
 
-/** One vector a prompt and, as the last row, the one for no prompt: [prompts + 1, width]. */
+/**
+ * One vector a prompt and, as the last row, the one for no prompt: [prompts + 1, promptSize]. The vectors of words that a prompt
+ * does not have are 0.
+ */
 export function encodePrompts(
   parameters: PromptEncoderParameters<Tensor>,
   { tokens, mask }: PromptInputs,
@@ -125,5 +134,8 @@ export function encodePrompts(
   const last = reshape(rmsNorm(x, parameters.norm, EPSILON), [prompts, time, width]);
   const shares = div(mask, sum(mask, { axes: [1], keepAxes: true })); // [prompts, promptTokens]
   const pooled = matmul(reshape(shares, [prompts, 1, time]), last); // [prompts, 1, width]
-  return concat([reshape(pooled, [prompts, width]), parameters.none], 0);
+  const mean = reshape(pooled, [prompts, width]);
+  if (config.words !== true) return concat([mean, parameters.none], 0);
+  const words = reshape(mul(last, reshape(mask, [prompts, time, 1])), [prompts, time * width]);
+  return concat([concat([mean, words], 1), parameters.none], 0);
 }

@@ -82,6 +82,7 @@ function flowConfig<Item, Config, Image extends Drawing>(
     predicts,
     promptWidth,
     promptLayers,
+    promptWords,
   }: z.output<typeof flowModelSettings>,
 ): FlowConfig {
   const items = task.suites.flatMap((suite) => task.items(suite, config));
@@ -92,6 +93,7 @@ function flowConfig<Item, Config, Image extends Drawing>(
     layers: promptLayers,
     heads: Math.min(heads, promptWidth),
     hiddenWidth: 2 * promptWidth,
+    words: promptWords && type === "transformer",
   };
   const sample = task.shape(config);
   if (type === "mlp") return { type, sample, width, layers, prompt };

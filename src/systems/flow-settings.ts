@@ -25,6 +25,10 @@ export const flowModelSettings = z.object({
     .default("sample")
     .describe("what the transformer predicts; the clean sample is easier for a narrow one"),
   promptWidth: size(64, "width of the prompt encoder"),
+  promptWords: z
+    .boolean()
+    .default(true)
+    .describe("whether a transformer attends to the words of the prompt, beside their mean"),
   promptLayers: z.int().min(0).default(2).describe("its layers; 0: the mean of the words"),
 });
 
