@@ -74,7 +74,8 @@ export function flowMatchingBatch(
     t[row] = 1 / (1 + Math.exp(-(timeMean + timeDeviation * random.normal())));
     const time = t[row];
     for (let index = 0; index < size; index++) {
-      const [data, eps] = [sample[index]!, noise[index]!];
+      const data = sample[index]!;
+      const eps = noise[index]!;
       x[row * size + index] = (1 - time) * data + time * eps;
       target[row * size + index] = eps - data;
     }

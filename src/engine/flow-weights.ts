@@ -137,8 +137,8 @@ export class FlowWeightStore {
     this.#weights.set(this.#block(copy));
   }
 
-  step(options: StepOptions): StepResult {
-    const gradientNorm = this.#optimiser.step(options);
+  async step(options: StepOptions): Promise<StepResult> {
+    const gradientNorm = await this.#optimiser.step(options);
     this.hasGradient = false;
     if (this.#average !== null) {
       const { decay, every } = this.#average;

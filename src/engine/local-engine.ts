@@ -241,7 +241,7 @@ export class LocalEngine implements Engine {
   step(options: StepOptions): Promise<StepResult> {
     return this.#inTurn(async () => {
       this.#hasGradient = false;
-      return { gradientNorm: this.#optimiser.step(options) };
+      return { gradientNorm: await this.#optimiser.step(options) };
     });
   }
 

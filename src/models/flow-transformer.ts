@@ -110,7 +110,7 @@ export function flowTransformerParameters(
     const square = (name: string) =>
       projection(`${at}.attention.${name}`, width, width, { ...inner, lora });
     return {
-      modulation: projection(`${at}.modulation`, 6 * width, width, { init: "zeros" }),
+      modulation: projection(`${at}.modulation`, 6 * width, width, { init: "zeros", hidden: true }),
       query: square("q_proj"),
       key: square("k_proj"),
       value: square("v_proj"),

@@ -83,7 +83,7 @@ describe("Muon", () => {
     clipNorm: 0.5,
   };
 
-  it("updates hidden matrices by orthogonal momentum and all others by AdamW", () => {
+  it("updates hidden matrices by orthogonal momentum and all others by AdamW", async () => {
     const layout = new ParameterLayout(tree);
     const blocks = [0, 1].map(() => ({
       parameters: layout.allocate(),
@@ -125,8 +125,8 @@ describe("Muon", () => {
         const size = 0.02 * 0.2 * Math.sqrt(10);
         expected[name] = combined(expected[name], 1 - 0.02 * 0.1, direction, -size);
       }
-      muon!.step(options);
-      adam!.step({ ...options, method: "adamw" });
+      await muon!.step(options);
+      await adam!.step({ ...options, method: "adamw" });
     }
     for (const name of ["wide", "tall"] as const) {
       const ours = Array.from(layout.view(blocks[0]!.parameters, name));

@@ -69,9 +69,10 @@ export class Muon {
     }
   }
 
-  step(rates: MuonRates): void {
+  /** Matrices are updated at the same time, by as many threads as there are for programs. */
+  async step(rates: MuonRates): Promise<void> {
     for (const name of SCALARS) this.#scalars[name][0] = rates[name];
-    for (const update of this.#updates) update.runNow();
+    await Promise.all(this.#updates.map((update) => update.run()));
   }
 
   dispose(): void {

@@ -92,41 +92,44 @@ describe("AdamW", () => {
     ["without clipping", options],
     ["clipped", { ...options, clipNorm: 0.7 }],
     ["with other constants", { ...options, beta1: 0, beta2: 0.5, epsilon: 1e-3, weightDecay: 0 }],
-  ])("equals an independent computation in float64 over eight steps, %s", (_title, chosen) => {
-    const { layout, parameters, gradient, optimiser, views } = setUp();
-    expect(layout.decayedLength / layout.chunk).toBeGreaterThanOrEqual(3);
-    expect(layout.length - layout.decayedLength).toBeGreaterThanOrEqual(2 * layout.chunk);
-    const decayed = names.flatMap((name) =>
-      Array.from(layout.view(parameters, name), () => tree[name].decay),
-    );
-    const plain = new PlainAdamW(joined(views(parameters)), decayed);
-    const random = randomStream(2, "gradients");
-    for (let step = 1; step <= 8; step++) {
-      // Sizes from 1e-6 to 1, some zeros: both ends of the division by sqrt(v) + epsilon.
-      for (const view of views(gradient)) {
-        view.forEach((_, index) => {
-          view[index] = index % 7 === 0 ? 0 : random.normal() * 10 ** (-6 * random.uniform());
+  ])(
+    "equals an independent computation in float64 over eight steps, %s",
+    async (_title, chosen) => {
+      const { layout, parameters, gradient, optimiser, views } = setUp();
+      expect(layout.decayedLength / layout.chunk).toBeGreaterThanOrEqual(3);
+      expect(layout.length - layout.decayedLength).toBeGreaterThanOrEqual(2 * layout.chunk);
+      const decayed = names.flatMap((name) =>
+        Array.from(layout.view(parameters, name), () => tree[name].decay),
+      );
+      const plain = new PlainAdamW(joined(views(parameters)), decayed);
+      const random = randomStream(2, "gradients");
+      for (let step = 1; step <= 8; step++) {
+        // Sizes from 1e-6 to 1, some zeros: both ends of the division by sqrt(v) + epsilon.
+        for (const view of views(gradient)) {
+          view.forEach((_, index) => {
+            view[index] = index % 7 === 0 ? 0 : random.normal() * 10 ** (-6 * random.uniform());
+          });
+        }
+        const one = { ...chosen, learningRate: 0.01 / step };
+        const norm = plain.step(joined(views(gradient)), one);
+        expect(Math.abs((await optimiser.step(one)) / norm - 1)).toBeLessThan(1e-5);
+        expect(gradient.every((value) => value === 0)).toBe(true);
+        const ours = joined(views(parameters));
+        let worst = 0;
+        ours.forEach((value, index) => {
+          worst = Math.max(worst, Math.abs(value - plain.parameters[index]!));
         });
+        expect(worst, `step ${step}`).toBeLessThan(step * 4e-7);
       }
-      const one = { ...chosen, learningRate: 0.01 / step };
-      const norm = plain.step(joined(views(gradient)), one);
-      expect(Math.abs(optimiser.step(one) / norm - 1)).toBeLessThan(1e-5);
-      expect(gradient.every((value) => value === 0)).toBe(true);
-      const ours = joined(views(parameters));
-      let worst = 0;
-      ours.forEach((value, index) => {
-        worst = Math.max(worst, Math.abs(value - plain.parameters[index]!));
-      });
-      expect(worst, `step ${step}`).toBeLessThan(step * 4e-7);
-    }
-    expect(optimiser.steps).toBe(8);
-    optimiser.dispose();
-  });
+      expect(optimiser.steps).toBe(8);
+      optimiser.dispose();
+    },
+  );
 
-  it("decays matrices, but neither norms nor biases", () => {
+  it("decays matrices, but neither norms nor biases", async () => {
     const { layout, parameters, optimiser, views } = setUp();
     const before = joined(views(parameters));
-    optimiser.step({ ...options, learningRate: 0.5 });
+    await optimiser.step({ ...options, learningRate: 0.5 });
     let at = 0;
     for (const name of names) {
       const factor = tree[name].decay ? 0.95 : 1;
@@ -138,18 +141,18 @@ describe("AdamW", () => {
     optimiser.dispose();
   });
 
-  it("refuses a gradient that is not finite, and changes nothing", () => {
+  it("refuses a gradient that is not finite, and changes nothing", async () => {
     const { parameters, gradient, optimiser } = setUp();
     gradient.fill(0.1);
-    optimiser.step(options);
+    await optimiser.step(options);
     const [weights, first, second] = [parameters, optimiser.first, optimiser.second].map((block) =>
       Float32Array.from(block),
     );
     for (const broken of [Number.NaN, Infinity, -Infinity, 3e38]) {
       gradient.fill(0.1);
       gradient[17_000] = broken;
-      expect(() => optimiser.step(options)).toThrow(EngineError);
-      expect(() => optimiser.step(options)).toThrow(
+      await expect(optimiser.step(options)).rejects.toThrow(EngineError);
+      await expect(optimiser.step(options)).rejects.toThrow(
         /expected a finite gradient, got a .*(NaN|Inf)/,
       );
     }
@@ -160,21 +163,21 @@ describe("AdamW", () => {
     optimiser.dispose();
   });
 
-  it("starts over after a reset", () => {
+  it("starts over after a reset", async () => {
     const { parameters, gradient, optimiser } = setUp();
     const start = Float32Array.from(parameters);
-    const step = (): Float32Array => {
+    const step = async (): Promise<Float32Array> => {
       gradient.forEach((_, index) => (gradient[index] = Math.sin(index)));
-      optimiser.step(options);
+      await optimiser.step(options);
       return Float32Array.from(parameters);
     };
-    const once = step();
-    const twice = step();
+    const once = await step();
+    const twice = await step();
     optimiser.reset();
     expect(optimiser.steps).toBe(0);
     parameters.set(start);
-    expect(isSame(step(), once)).toBe(true);
-    expect(isSame(step(), twice)).toBe(true);
+    expect(isSame(await step(), once)).toBe(true);
+    expect(isSame(await step(), twice)).toBe(true);
     expect(isSame(once, twice)).toBe(false);
     optimiser.dispose();
   });

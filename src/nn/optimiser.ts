@@ -98,7 +98,7 @@ export class Optimiser {
   }
 
   /** One update, then the gradient is zero again. Returns the norm before clipping; a norm that is not finite throws and changes nothing. */
-  step(options: StepOptions): number {
+  async step(options: StepOptions): Promise<number> {
     const { learningRate, beta1, beta2, epsilon, weightDecay, clipNorm } = options;
     const norm = this.gradientNorm();
     if (!Number.isFinite(norm)) {
@@ -124,7 +124,12 @@ export class Optimiser {
     if (isMuon) {
       this.#muon ??= new Muon(this.#layout, this.#parameters, this.#gradient, this.first);
       const { momentum = 0.95 } = options;
-      this.#muon.step({ clip, rate: learningRate, decay: learningRate * weightDecay, momentum });
+      await this.#muon.step({
+        clip,
+        rate: learningRate,
+        decay: learningRate * weightDecay,
+        momentum,
+      });
     }
     for (const { start, update } of this.#chunks) {
       if (!isMuon || start >= this.#layout.hiddenLength) update.runNow();

@@ -50,7 +50,9 @@ export interface FlowLevel<Item, Config, Image extends Drawing> {
   readonly picture: (judged: Judged<Item, Image>, title: string) => Raster;
   /** Policies in the order of their training, each from the base model; absent: one, "grpo", as the config says. */
   readonly policies?: (config: FlowLevelConfig<Config>) => readonly FlowPolicy<Item, Image>[];
-  /** More numbers of an evaluation, from the base model's images of the same prompts and seeds. */
+  /** More numbers of an evaluation, of all its images together. */
+  readonly numbers?: (judged: Judged<Item, Image>) => Readonly<Record<string, number>>;
+  /** More numbers of an evaluation of a policy, from the base model's images of the same prompts and seeds. */
   readonly compare?: (
     base: Judged<Item, Image>,
     now: Judged<Item, Image>,
@@ -163,7 +165,7 @@ async function measure<Item, Config, Image extends Drawing>(
       split: suite,
       correct: accuracy,
       ...rest,
-      scores: { ...rest.scores, ...compared },
+      scores: { ...rest.scores, ...level.numbers?.(judged), ...compared },
     });
     progress.line(describe(`${label} ${step}`, evaluation));
     const title = `${stage}, ${suite}: ${percent(accuracy)} of ${judged.length} right`;

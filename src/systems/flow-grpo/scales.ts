@@ -1,9 +1,7 @@
 // The sizes of the experiment. `paper` holds the published settings as data: there is no Stable Diffusion here to run them on.
 
+import { miniLevel, quadrantLevel } from "../flow-scales.ts";
 import type { Scale } from "../system.ts";
-
-// 800 steps of the 12x12 base model draw 54 % right with it, 1 % with AdamW at 2e-3.
-const muon = { method: "muon", learningRate: 0.01 };
 
 const ring = {
   model: { type: "mlp", width: 64, layers: 3, promptWidth: 16, promptLayers: 0 },
@@ -19,8 +17,7 @@ const ring = {
 };
 
 const quadrant = {
-  model: { patch: 3, width: 48, layers: 3, promptWidth: 48, promptLayers: 1 },
-  base: { steps: 1000, batch: 128, average: 0.995, optimiser: muon },
+  ...quadrantLevel,
   grpo: {
     epochs: 80,
     prompts: 16,
@@ -33,7 +30,7 @@ const quadrant = {
 };
 
 const mini = {
-  base: { steps: 4000, batch: 128, optimiser: muon },
+  ...miniLevel,
   grpo: {
     epochs: 400,
     prompts: 16,

@@ -2,9 +2,12 @@
 
 import { z } from "zod";
 import type { ImageTask } from "../../core/image-task.ts";
+import type { JudgedImage } from "../../evaluate/evaluate-images.ts";
 import type { Raster } from "../../image/raster.ts";
 import {
+  detect,
   genevalMini,
+  promptLayoutEntropy,
   quadrantTask,
   ringTask,
   type Point,
@@ -20,8 +23,22 @@ import {
 } from "../flow-recipe.ts";
 import { flowEngineSettings, flowLevelSettings } from "../flow-settings.ts";
 import type { System } from "../system.ts";
-import { gridOf, scatterOf } from "./pictures.ts";
+import { gridOf, scatterOf } from "../flow-pictures.ts";
 import { scales } from "./scales.ts";
+
+/** How different the images of a prompt are. */
+const layoutNumbers = <Item>(
+  task: ImageTask<Item, unknown, Raster>,
+  judged: readonly JudgedImage<Item, Raster>[],
+): Readonly<Record<string, number>> => {
+  const entropy = promptLayoutEntropy(
+    judged.map(({ item, image }) => ({
+      prompt: task.prompt(item),
+      objects: detect(image).objects,
+    })),
+  );
+  return Number.isNaN(entropy) ? {} : { layoutEntropy: entropy };
+};
 
 const imageLevel = <Item, TaskConfig>(
   task: ImageTask<Item, TaskConfig, Raster>,
@@ -30,6 +47,7 @@ const imageLevel = <Item, TaskConfig>(
   task,
   prefix,
   picture: (judged, title) => gridOf(judged, (item) => task.prompt(item), title),
+  numbers: (judged) => layoutNumbers(task as ImageTask<Item, unknown, Raster>, judged),
 });
 
 const levels = {

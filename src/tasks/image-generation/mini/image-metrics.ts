@@ -1,16 +1,20 @@
 // What images are like, beside right or wrong.
 
-import type { Raster } from "../../../image/raster.ts";
+import { clampUnit, type Raster } from "../../../image/raster.ts";
 import { type DetectedObject } from "./detector.ts";
 import { SIDE } from "./scene.ts";
 
-/** Mean of red - (green + blue) / 2 over the pixels where `mask` is `side`; over all without a mask. NaN where there are none. */
+/**
+ * Mean of red - (green + blue) / 2, after clamping to [-1, 1], over the pixels where `mask` is `side`; over all without a mask. NaN
+ * where there are none.
+ */
 export function redness({ data }: Raster, mask?: Uint8Array, side: 0 | 1 = 1): number {
   let [sum, count] = [0, 0];
   for (let pixel = 0; pixel * 3 < data.length; pixel++) {
     if (mask !== undefined && mask[pixel] !== side) continue;
     count++;
-    sum += data[pixel * 3]! - (data[pixel * 3 + 1]! + data[pixel * 3 + 2]!) / 2;
+    const at = pixel * 3;
+    sum += clampUnit(data[at]!) - (clampUnit(data[at + 1]!) + clampUnit(data[at + 2]!)) / 2;
   }
   return sum / count;
 }
@@ -25,6 +29,17 @@ export function templateIou(objects: readonly DetectedObject[]): number {
 export function colorPurity(objects: readonly DetectedObject[]): number {
   if (objects.length === 0) return 0;
   return objects.reduce((sum, { purity }) => sum + purity, 0) / objects.length;
+}
+
+/** Mean over the prompts of the layout entropy of their images: how different the images of one prompt are. */
+export function promptLayoutEntropy(
+  images: readonly { readonly prompt: string; readonly objects: readonly DetectedObject[] }[],
+): number {
+  const byPrompt = new Map<string, (readonly DetectedObject[])[]>();
+  for (const { prompt, objects } of images)
+    byPrompt.set(prompt, [...(byPrompt.get(prompt) ?? []), objects]);
+  const entropies = [...byPrompt.values()].map(layoutEntropy).filter((one) => !Number.isNaN(one));
+  return entropies.reduce((sum, one) => sum + one, 0) / entropies.length;
 }
 
 /** Cells along a side in which the centres of objects are counted. */

@@ -5,7 +5,9 @@ import { defineImageTask, type Illustration } from "../../../core/image-task.ts"
 import { unknownName } from "../../../core/errors.ts";
 import { hashKey, type Random } from "../../../core/random.ts";
 import { blankRaster, type Raster } from "../../../image/raster.ts";
+import { detectShapes } from "./color-blind-detector.ts";
 import { type DetectedObject, detect } from "./detector.ts";
+import { redness } from "./image-metrics.ts";
 import { addNoise } from "./scene.ts";
 import { palette } from "./shapes.ts";
 
@@ -105,6 +107,12 @@ function judge(
   return [true, object.color === color, placeOf(object.box) === place];
 }
 
+function structureOf({ place }: QuadrantItem, image: Raster): number {
+  const seen = detectShapes(image);
+  const [one] = seen;
+  return Number(seen.length === 1 && one!.shape === "square" && placeOf(one!.box) === place);
+}
+
 export const quadrantTask = defineImageTask<QuadrantItem, QuadrantConfig, Raster>({
   name: "quadrant",
   summary: "draw one square of a colour in a quadrant of 12x12 pixels",
@@ -113,6 +121,8 @@ export const quadrantTask = defineImageTask<QuadrantItem, QuadrantConfig, Raster
     parts:
       "a third each: one square and nothing else, its colour, its quadrant; 0 without the first",
     correct: "1 when all three are right",
+    structure: "1 when one square is in its quadrant, for a detector that sees no colours",
+    redness: "mean of red - (green + blue) / 2 over all pixels",
   },
   accuracy: "correct",
   shape: () => [SIDE, SIDE, 3],
@@ -132,6 +142,8 @@ export const quadrantTask = defineImageTask<QuadrantItem, QuadrantConfig, Raster
     return {
       parts: parts.filter(Boolean).length / parts.length,
       correct: Number(parts.every(Boolean)),
+      structure: structureOf(item, image),
+      redness: redness(image),
     };
   },
   key: promptOf,

@@ -1,9 +1,9 @@
 // Pictures of judged samples: grids of images, and points in the plane.
 
-import type { JudgedImage } from "../../evaluate/evaluate-images.ts";
-import { drawGrid } from "../../image/grid.ts";
-import { blankRaster, type Raster, type Rgb } from "../../image/raster.ts";
-import type { Point } from "../../tasks/image-generation/index.ts";
+import type { JudgedImage } from "../evaluate/evaluate-images.ts";
+import { drawGrid } from "../image/grid.ts";
+import { blankRaster, type Raster, type Rgb } from "../image/raster.ts";
+import type { Point } from "../tasks/image-generation/index.ts";
 
 const CELLS = 32;
 

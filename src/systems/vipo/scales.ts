@@ -1,0 +1,52 @@
+// The sizes of the experiments. `paper` holds the published settings as data: there is no FLUX here to run them on.
+
+import { miniLevel, quadrantLevel } from "../flow-scales.ts";
+import type { Scale } from "../system.ts";
+
+/** DanceGRPO's sampler, at as many steps as tiny models need: same noise within a group, no shift. */
+const dance = {
+  steps: 10,
+  schedule: { type: "uniform" },
+  noise: { type: "dance", level: 0.3 },
+  window: { type: "all-but-last" },
+  initialNoise: "same",
+};
+const scalar = { type: "policy", ratio: { type: "sample", low: 6e-4, high: 6e-4 } };
+
+const quadrant = {
+  ...quadrantLevel,
+  grpo: {
+    epochs: 60,
+    prompts: 8,
+    group: 16,
+    sampling: dance,
+    objective: scalar,
+    optimiser: { learningRate: 2e-4 },
+  },
+  evaluate: { suites: ["train"], images: 20, steps: 20, every: 5 },
+};
+
+const mini = {
+  ...miniLevel,
+  grpo: {
+    epochs: 150,
+    prompts: 8,
+    group: 16,
+    sampling: dance,
+    objective: scalar,
+    optimiser: { learningRate: 1e-4 },
+  },
+  evaluate: { suites: ["test"], images: 10, steps: 40, every: 10 },
+};
+
+export const scales: Readonly<Record<string, Scale>> = {
+  tiny: {
+    summary:
+      "one square on 12x12 pixels under a reward for redness: structure with and without maps",
+    settings: { level: "quadrant", quadrant },
+  },
+  small: {
+    summary: "GenEval-mini under a reward for redness (E1): structure with and without maps",
+    settings: { level: "mini", mini },
+  },
+};

@@ -1,0 +1,196 @@
+// ViPO: the advantage of an image is spread over its pixels by a map of its structure. One base model, then the same GRPO with one
+// advantage an image and with maps, side by side.
+
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import type { AdvantageMaps } from "../../algorithms/flow-generation.ts";
+import { pixelAdvantageSettings } from "../../core/flow-spec.ts";
+import type { ImageTask } from "../../core/image-task.ts";
+import { drawGrid } from "../../image/grid.ts";
+import { encodePng } from "../../image/png.ts";
+import type { Raster } from "../../image/raster.ts";
+import { readEvaluations, type RunDirectory } from "../../run/run-directory.ts";
+import { genevalMini, quadrantTask } from "../../tasks/image-generation/index.ts";
+import { gridOf } from "../flow-pictures.ts";
+import {
+  evaluateFlowModel,
+  levelStages,
+  prepareFlowLevel,
+  trainFlowLevel,
+  type FlowLevel,
+} from "../flow-recipe.ts";
+import { flowEngineSettings, flowLevelSettings, type FlowLevelConfig } from "../flow-settings.ts";
+import type { System, TrainContext } from "../system.ts";
+import { compareRewards, compareStructure, type Comparison } from "./compare-methods.ts";
+import { methodNames, pixelsOf, settingsOf } from "./methods.ts";
+import { scales } from "./scales.ts";
+import { rednessGains } from "./structure-curve.ts";
+
+const settings = z.object({
+  level: z
+    .enum(["quadrant", "mini"])
+    .default("mini")
+    .describe("what is drawn: one square on 12x12 pixels, or GenEval-mini"),
+  quadrant: flowLevelSettings(quadrantTask, { redness: 1 }, { base: 800, epochs: 60 }).describe(
+    "one square on 12x12 pixels",
+  ),
+  mini: flowLevelSettings(genevalMini, { redness: 1 }, { base: 8000, epochs: 150 }).describe(
+    "GenEval-mini",
+  ),
+  methods: z
+    .array(z.enum(methodNames))
+    .min(1)
+    .default(["scalar", "vipo", "flipped"])
+    .describe("what is trained from the base model, one after the other"),
+  pixels: pixelAdvantageSettings.prefault({}).describe("how advantages reach pixels"),
+  clip: z
+    .number()
+    .positive()
+    .nullable()
+    .default(null)
+    .describe("clip range of a position's ratio; null: as wide, in deviations, as that of samples"),
+  engine: flowEngineSettings
+    .prefault({})
+    .describe("local engine; changes speed, and results only in the last bits"),
+});
+type Config = z.output<typeof settings>;
+
+const tasks = { quadrant: quadrantTask, mini: genevalMini } as const;
+
+/** Everything that is not the same for both tasks. */
+interface Chosen {
+  readonly task: ImageTask<unknown, unknown, Raster>;
+  readonly config: FlowLevelConfig<unknown>;
+}
+const chosen = (config: Config): Chosen =>
+  ({ task: tasks[config.level], config: config[config.level] }) as unknown as Chosen;
+
+function writePicture(run: RunDirectory, name: string, picture: Raster): void {
+  const directory = join(run.path, "images");
+  mkdirSync(directory, { recursive: true });
+  writeFileSync(join(directory, `${name}.png`), encodePng(picture));
+}
+
+/** The maps, and a picture of the first ones: images above, where their advantages go below. */
+function pictured(
+  maps: AdvantageMaps<unknown, Raster>,
+  run: RunDirectory,
+  name: string,
+): AdvantageMaps<unknown, Raster> {
+  let isDrawn = false;
+  return {
+    target: maps.target,
+    make: async (images, items) => {
+      const made = await maps.make(images, items);
+      if (!isDrawn) {
+        isDrawn = true;
+        writePicture(run, name, mapPicture(images, made));
+      }
+      return made;
+    },
+  };
+}
+
+const MAPS = 12;
+
+function mapPicture(images: readonly Raster[], maps: readonly ArrayLike<number>[]): Raster {
+  const shown = Array.from({ length: Math.min(MAPS, images.length) }, (_, index) =>
+    Math.floor((index * images.length) / Math.min(MAPS, images.length)),
+  );
+  const grey = (index: number): Raster => {
+    const { shape } = images[index]!;
+    const data = new Float32Array(shape[0] * shape[1] * 3);
+    for (let at = 0; at < data.length; at++) data[at] = 2 * maps[index]![Math.floor(at / 3)]! - 1;
+    return { shape, data };
+  };
+  const cell = (image: Raster) => ({ image, caption: "", verdict: null });
+  const cells = [
+    ...shown.map((index) => cell(images[index]!)),
+    ...shown.map((index) => cell(grey(index))),
+  ];
+  const scale = Math.max(1, Math.round(72 / images[0]!.shape[0]));
+  const title = "images of the first epoch, and where their advantages go (white: all of it)";
+  return drawGrid(cells, { columns: shown.length, scale, title });
+}
+
+/** Draws and tells what the methods came to. */
+function compareMethods({ config, run, progress }: TrainContext<Config>): Comparison["summary"] {
+  const { config: level } = chosen(config);
+  const { methods } = config;
+  const compared = { methods, suite: level.evaluate.suites[0]!, reward: level.reward };
+  const compare = level.reward["redness"] === 0 ? compareRewards : compareStructure;
+  const { lines, pictures, summary } = compare(readEvaluations(run.path), compared);
+  for (const [name, picture] of Object.entries(pictures)) writePicture(run, name, picture);
+  for (const line of lines) progress.line(line);
+  return summary;
+}
+
+export const vipoSystem: System<Config> = {
+  name: "vipo",
+  title: "ViPO: Visual Preference Policy Optimization",
+  summary: "advantages spread over pixels by a map of structure, beside one advantage an image",
+  paper: {
+    title: "Seeing What Matters: Visual Preference Policy Optimization for Visual Generation",
+    arxiv: "2511.18719",
+    code: "https://github.com/Tele-AI/TeleBoost",
+  },
+  settings,
+  scales,
+  stages: ["base", ...methodNames],
+  claims: [
+    {
+      metric: "HPSv2.1, FLUX base → DanceGRPO → ViPO",
+      paper: "0.3121 → 0.3203 → 0.3321",
+      source: "table of FLUX",
+    },
+    {
+      metric: "ImageReward (out of domain)",
+      paper: "1.1495 → 1.0392 → 1.1883",
+      source: "table of FLUX",
+    },
+    { metric: "VBench total, Wan2.1", paper: "80.92 → 80.84 → 81.70", source: "table of Wan2.1" },
+    { metric: "map of ones, HPSv2.1", paper: "0.3043", source: "ablation" },
+  ],
+  task: genevalMini,
+  prepare: async (config) => {
+    const { task, config: level } = chosen(config);
+    return { ...config, [config.level]: await prepareFlowLevel(task, level) };
+  },
+  train: async (context) => {
+    const { config, run } = context;
+    const { task, config: own } = chosen(config);
+    const shape = task.shape(own.task);
+    const backbone = await openBackbone(context);
+    const level: FlowLevel<unknown, unknown, Raster> = {
+      task,
+      prefix: "",
+      picture: (judged, title) => gridOf(judged, (item) => task.prompt(item), title),
+      compare: rednessGains,
+      policies: ({ grpo }) =>
+        config.methods.map((method) => {
+          const pixels = pixelsOf(method, config.pixels);
+          const policy = {
+            stage: method,
+            settings: settingsOf(grpo, pixels, config.clip, shape),
+          };
+          if (pixels === null) return policy;
+          const maps = advantageMaps(pixels, backbone);
+          return { ...policy, maps: pictured(maps, run, `${method}-maps`) };
+        }),
+    };
+    const stages = levelStages(level, own);
+    const gains = await trainFlowLevel(level, own, config.engine, context, stages);
+    return { gains, ...compareMethods(context) };
+  },
+  evaluate: async (context) => {
+    const { task, config } = chosen(context.config);
+    const { outcomes: _outcomes, ...evaluation } = await evaluateFlowModel(
+      task,
+      config,
+      context.config.engine,
+      context,
+    );
+    return { ...evaluation };
+  },
+};
