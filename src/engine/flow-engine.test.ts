@@ -48,7 +48,15 @@ const small: FlowTransformerConfig = {
   hiddenWidth: 32,
   activation: "gelu",
   predicts: "velocity",
-  prompt: { vocabularySize: 9, promptTokens: 4, width: 8, layers: 1, heads: 2, hiddenWidth: 16 },
+  prompt: {
+    vocabularySize: 9,
+    promptTokens: 4,
+    width: 8,
+    layers: 1,
+    heads: 2,
+    hiddenWidth: 16,
+    words: true,
+  },
 };
 const point: FlowConfig = {
   type: "mlp",

@@ -41,6 +41,7 @@ const models: Record<string, FlowConfig> = {
   image,
   "predicted image": { ...image, predicts: "sample" },
   "gated image": { ...image, activation: "swiglu" },
+  "image that reads words": { ...image, prompt: { ...prompt, words: true } },
   video: { ...image, sample: [2, 4, 4, 1] },
   adapted: { ...image, lora: { rank: 2, alpha: 4, targets: ["q_proj", "o_proj"] } },
   points: { type: "mlp", sample: [2], width: 16, layers: 3, prompt: { ...prompt, layers: 0 } },
@@ -219,5 +220,8 @@ describe("an image model", () => {
     expect(() => flowModel({ ...image, patch: 4 })).toThrow(ConfigError);
     expect(() => flowModel({ ...image, heads: 3 })).toThrow(ConfigError);
     expect(() => flowModel({ ...image, sample: [4, 4] })).toThrow(ConfigError);
+    const points = models["points"]!;
+    const words = { ...points, prompt: { ...points.prompt, words: true } };
+    expect(() => flowModel(words)).toThrow(/prompt\.words/);
   });
 });

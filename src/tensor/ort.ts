@@ -192,7 +192,7 @@ export class OrtLibrary {
     this.#environment = this.created("CreateEnvWithGlobalThreadPools", 3, "alidade", threading);
     this.call("ReleaseThreadingOptions", threading);
     this.#cpuMemory = this.created("CreateCpuMemoryInfo", 1, 0);
-    // One arena for all programs: they never run at the same time, so together they need what the largest needs.
+    // One arena for all programs: together they need what those that run at the same time need.
     const arena = this.created("CreateArenaCfg", 0, 1, -1, -1);
     this.checked("CreateAndRegisterAllocator", this.#environment, this.#cpuMemory, arena);
     this.call("ReleaseArenaCfg", arena);
