@@ -6,6 +6,7 @@ export * from "./mini/index.ts";
 export * from "./official-metric.ts";
 export * from "./prompt-files.ts";
 export * from "./prompt-generator.ts";
+export * from "./prompt-task.ts";
 export * from "./record-files.ts";
 export * from "./record.ts";
 export * from "./relative-position.ts";
