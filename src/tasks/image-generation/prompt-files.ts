@@ -9,7 +9,7 @@
 import { statSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { DataError, shownJson } from "../../core/errors.ts";
+import { ConfigError, DataError, shownJson } from "../../core/errors.ts";
 import { readText } from "../../data/text-file.ts";
 import { quotedText } from "./text-reward.ts";
 
@@ -66,6 +66,10 @@ async function readLines(
   path: string,
   { split = "train", cjk = "keep", first = null }: Partial<PromptFileOptions>,
 ): Promise<{ file: string; lines: TextLine[] }> {
+  if (first !== null && !(Number.isInteger(first) && first > 0)) {
+    const got = String(first);
+    throw new ConfigError({ where: path, expected: "first: null, or how many prompts", got });
+  }
   const isFolder = statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
   const file = isFolder ? join(path, `${split}.txt`) : path;
   const lines = textLines(await readText(file), file);
@@ -75,7 +79,10 @@ async function readLines(
   throw new DataError({ where: file, expected, got: `${lines.length} lines with some` });
 }
 
-/** Prompts of a file, or of the split of a folder. All lines are prompts where the options do not say otherwise. */
+/**
+ * Prompts of a file, or of the split of a folder. All lines are prompts where the options do not say otherwise. Throws a DataError
+ * that names file and line, also when no prompt is left.
+ */
 export async function readPrompts(
   path: string,
   options: Partial<PromptFileOptions> = {},
