@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -11,7 +11,9 @@ import type { ImageEnvironment } from "../rollout/image-environment.ts";
 import { Interrupted } from "../run/interrupted.ts";
 import { readMetrics, RunDirectory } from "../run/run-directory.ts";
 import {
+  readSuppliedMaps,
   ringTask,
+  suppliedAdvantageMaps,
   type Point,
   type RingConfig,
   type RingItem,
@@ -199,6 +201,52 @@ describe("the policy objective", () => {
     await expect(flowGrpo(begin("no-maps"), settingsOf({ objective }))).rejects.toThrow(
       ConfigError,
     );
+  });
+});
+
+describe("maps made elsewhere", () => {
+  const objective = { type: "policy", ratio: { type: "position" } };
+  /** One position a point; four prompts an epoch, six samples each. */
+  const fileOf = (name: string, samples: number): string => {
+    const path = join(root, name);
+    const lines = ringTask.items("train", config).flatMap((item) =>
+      Array.from({ length: samples }, (_, id) => {
+        const row = { prompt: ringTask.prompt(item), sample_id: id, map: [[(id + 1) / 6]] };
+        return `${JSON.stringify(row)}\n`;
+      }),
+    );
+    writeFileSync(path, lines.join(""));
+    return path;
+  };
+  const fromFile = async (path: string) =>
+    suppliedAdvantageMaps<RingItem, Point>({
+      target: "advantage",
+      mapNorm: "minmax",
+      flip: false,
+      promptOf: (item) => ringTask.prompt(item),
+      maps: await readSuppliedMaps(path, { shape: [1, 1] }),
+    });
+
+  it("train as those that are made here", async () => {
+    const made = begin("made-here", {
+      maps: {
+        target: "advantage",
+        make: (images) => images.map((_, index) => Float64Array.of(((index % 6) + 1) / 6)),
+      },
+    });
+    const read = begin("made-elsewhere", { maps: await fromFile(fileOf("maps.jsonl", 6)) });
+    for (const context of [made, read]) await flowGrpo(context, settingsOf({ objective }));
+    expect(weightsOf(read.engine)).toEqual(weightsOf(made.engine));
+    expect(weightsOf(read.engine)).not.toEqual(weightsOf(openEngine()));
+  });
+
+  it("stop the run where one is missing", async () => {
+    const context = begin("missing-map", { maps: await fromFile(fileOf("five.jsonl", 5)) });
+    const before = weightsOf(context.engine);
+    await expect(flowGrpo(context, settingsOf({ objective }))).rejects.toThrow(
+      /five\.jsonl: expected a map of sample 5 of ".+", got none/,
+    );
+    expect(weightsOf(context.engine)).toEqual(before);
   });
 });
 

@@ -15,6 +15,7 @@ import { ConfigError } from "../core/errors.ts";
 import type { FlowAccumulateResult, FlowEngine } from "../core/flow-engine.ts";
 import type { Drawing } from "../core/image-task.ts";
 import { randomStream } from "../core/random.ts";
+import { taskScores } from "../core/task.ts";
 import { oldDecay } from "../losses/diffusion-nft.ts";
 import type { FlowLoss, FlowRule } from "../losses/flow-loss.ts";
 import { now } from "../run/run-directory.ts";
@@ -26,6 +27,7 @@ import {
 } from "./flow-generation.ts";
 import { needsFlowReference, samplerWeights, type FlowGrpoSettings } from "./flow-grpo-settings.ts";
 import { accumulateUpdate } from "./flow-updates.ts";
+import { outcomeCounts } from "./grpo-metrics.ts";
 import { RewardMonitor } from "./reward-monitor.ts";
 import {
   brokenNumber,
@@ -81,7 +83,7 @@ export async function flowGrpo<Item, Config, Image extends Drawing>(
     const updates = await trainEpoch(context, settings, generation, epoch);
     const doneMs = now();
     const metrics = {
-      ...generationNumbers(generation, environment.task.scores),
+      ...generationNumbers(generation, taskScores(environment.task)),
       ...updateNumbers(updates, settings),
     };
     const { accuracy } = environment.task;
@@ -196,6 +198,7 @@ function generationNumbers(
       "reward/deviation": standardDeviation(known, "population"),
     }),
     ...Object.fromEntries(scores),
+    ...outcomeCounts(scored),
     "groups/withoutSpread": withoutSpread / promptCount,
     "samples/dropped": dropped,
     "samples/idle": advantages.filter((advantage) => advantage === 0).length,

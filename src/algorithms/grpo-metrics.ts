@@ -1,8 +1,7 @@
 // The numbers a person needs to see whether GRPO works, from one step.
 
 import { mean, standardDeviation } from "../core/statistics.ts";
-import { scoreOutcome, scoreOutcomes } from "../rollout/score-outputs.ts";
-import type { ScoredCompletion } from "../rollout/single-turn.ts";
+import { scoreOutcome, scoreOutcomes, type ScoredOutput } from "../rollout/score-outputs.ts";
 import type { Example } from "../core/engine.ts";
 import type { PolicySpec } from "../core/loss-spec.ts";
 import { lossMetrics } from "../losses/loss-metrics.ts";
@@ -14,16 +13,13 @@ import type { Update } from "./grpo.ts";
 const share = (list: readonly boolean[]): number => list.filter(Boolean).length / list.length;
 
 /** What became of each score, counted; nothing of a score that was stated for every sample. */
-function outcomeCounts(completions: readonly ScoredCompletion[]): Record<string, number> {
+export function outcomeCounts(scored: readonly ScoredOutput[]): Record<string, number> {
   const names = new Set(
-    completions.flatMap(({ scores, failures }) => [
-      ...Object.keys(scores),
-      ...Object.keys(failures),
-    ]),
+    scored.flatMap(({ scores, failures }) => [...Object.keys(scores), ...Object.keys(failures)]),
   );
   const metrics: Record<string, number> = {};
   for (const name of names) {
-    const outcomes = completions.map((one) => scoreOutcome(one, name));
+    const outcomes = scored.map((one) => scoreOutcome(one, name));
     if (outcomes.every((outcome) => outcome === "ok")) continue;
     for (const kind of scoreOutcomes) {
       const count = outcomes.filter((outcome) => outcome === kind).length;

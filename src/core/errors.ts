@@ -37,9 +37,9 @@ export class RunError extends AlidadeError {}
 
 const LONGEST_JSON = 80;
 
-/** A value as JSON for a message; its beginning when it is long. */
+/** A value as JSON for a message; its beginning when it is long. Infinities and NaN, which JSON calls null, by their names. */
 export function shownJson(value: unknown): string {
-  const text = JSON.stringify(value) ?? "nothing";
+  const text = typeof value === "number" ? String(value) : (JSON.stringify(value) ?? "nothing");
   return text.length <= LONGEST_JSON ? text : `${text.slice(0, LONGEST_JSON)}…`;
 }
 

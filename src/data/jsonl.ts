@@ -4,6 +4,7 @@ import { createReadStream } from "node:fs";
 import { open } from "node:fs/promises";
 import { DataError } from "../core/errors.ts";
 import type { Row, RowFile } from "./rows.ts";
+import { decodeText } from "./text-file.ts";
 
 const [NEWLINE, RETURN] = [10, 13];
 /** Some programs of Windows begin a text file with it. */
@@ -57,6 +58,28 @@ function parseLine(text: string, where: string): Row {
   });
 }
 
+/** Bytes `[start, end)` of a file. Throws a DataError when it has become shorter. */
+async function readRange(path: string, start: number, end: number): Promise<Uint8Array> {
+  const bytes = Buffer.alloc(end - start);
+  const file = await open(path);
+  try {
+    for (let filled = 0; filled < bytes.length;) {
+      const { bytesRead } = await file.read(bytes, filled, bytes.length - filled, start + filled);
+      if (bytesRead === 0) {
+        const [expected, got] = [`${end} bytes, as when it was opened`, String(start + filled)];
+        throw new DataError({ where: path, expected, got });
+      }
+      filled += bytesRead;
+    }
+  } finally {
+    await file.close();
+  }
+  return bytes;
+}
+
+/** Bytes that are read at once when lines are asked for in order; a longer line is read alone. */
+const BLOCK_BYTES = 1 << 18;
+
 /** Opens a JSONL file; throws a DataError when it has no row. */
 export async function openJsonl(path: string): Promise<RowFile> {
   const { starts, ends, lines } = await findLines(path);
@@ -64,20 +87,32 @@ export async function openJsonl(path: string): Promise<RowFile> {
     throw new DataError({ where: path, expected: "at least one line", got: "an empty file" });
   }
   const place = (index: number): string => `${path}, line ${lines[index]}`;
+  // Opening the file for every line costs more than reading it.
+  let block: { readonly start: number; readonly bytes: Uint8Array } = {
+    start: 0,
+    bytes: new Uint8Array(),
+  };
+  let last = -1;
+  const lineBytes = async (index: number): Promise<Uint8Array> => {
+    const [start, end] = [starts[index]!, ends[index]!];
+    const isNext = index === last + 1;
+    last = index;
+    let held = block;
+    if (start < held.start || end > held.start + held.bytes.length) {
+      const limit = isNext ? start + BLOCK_BYTES : end;
+      let stop = end;
+      for (let next = index + 1; next < ends.length && ends[next]! <= limit; next++)
+        stop = ends[next]!;
+      held = { start, bytes: await readRange(path, start, stop) };
+      block = held;
+    }
+    return held.bytes.subarray(start - held.start, end - held.start);
+  };
   return {
     path,
     length: starts.length,
     place,
-    read: async (index) => {
-      const [start, end] = [starts[index]!, ends[index]!];
-      const bytes = Buffer.alloc(end - start);
-      const file = await open(path);
-      try {
-        await file.read(bytes, 0, bytes.length, start);
-      } finally {
-        await file.close();
-      }
-      return parseLine(bytes.toString("utf8"), place(index));
-    },
+    read: async (index) =>
+      parseLine(decodeText(await lineBytes(index), place(index)), place(index)),
   };
 }

@@ -6,7 +6,7 @@ import { parquetWriteFile } from "hyparquet-writer";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { DataError } from "../core/errors.ts";
 import { findFiles } from "./find-files.ts";
-import { openRows, type Row, type Rows } from "./rows.ts";
+import { openRows, readRows, type Row, type Rows } from "./rows.ts";
 
 let root: string;
 beforeAll(() => (root = mkdtempSync(join(tmpdir(), "alidade-rows-"))));
@@ -89,6 +89,39 @@ describe("rows", () => {
     expect(opened.place(3)).toBe(`${join(root, "many/train-2.jsonl")}, line 2`);
   });
 
+  it("of a JSONL file come in any order, longer than what is read at once", async () => {
+    const long = { Prompt: "迷é".repeat(900_000), Level: "x" };
+    const list: Row[] = [...table(40), long, ...table(40), long];
+    const path = write("long.jsonl", `\uFEFF${jsonLines(list)}`);
+    const opened = await opening(path);
+    expect(await all(opened)).toEqual(list);
+    const indices = fc.array(fc.nat(list.length - 1), { minLength: 1, maxLength: 30 });
+    await fc.assert(
+      fc.asyncProperty(indices, async (order) => {
+        for (const index of order) expect(await opened.read(index)).toEqual(list[index]);
+        // Also asked for at the same time.
+        const found = await Promise.all(order.map(async (index) => opened.read(index)));
+        expect(found).toEqual(order.map((index) => list[index]));
+      }),
+      { numRuns: 10 },
+    );
+  });
+
+  it("of a JSONL file can be read at once, each told its place", async () => {
+    const path = write("places.jsonl", `\n${jsonLines(table(3))}\n${jsonLines(table(1))}`);
+    const read = await readRows(path, "train", async (row, where) => [row["Prompt"], where]);
+    expect(read).toEqual(
+      [0, 1, 2, 0].map((row, index) => [
+        table(3)[row]!["Prompt"],
+        `${path}, line ${[2, 3, 4, 6][index]}`,
+      ]),
+    );
+    const columnar = writeParquet("places.parquet", table(2));
+    await expect(readRows(columnar, "train", () => 0)).rejects.toThrow(
+      /places\.parquet: expected a file \.jsonl, got another format/,
+    );
+  });
+
   it("survive any text in a field", async () => {
     const texts = fc.array(fc.string({ unit: "binary" }), { minLength: 1, maxLength: 5 });
     await fc.assert(
@@ -140,6 +173,24 @@ describe("a broken file", () => {
     const opened = await opening(write("c.jsonl", `{"Prompt":"b"}\n\n${line}\n{}\n`));
     expect(await opened.read(0)).toEqual({ Prompt: "b" });
     expect(await failure(opened.read(1))).toMatch(message);
+  });
+
+  it("whose text is no UTF-8 names the line", async () => {
+    const lines = [Buffer.from('{"Prompt":"b"}\n{"Prompt":"caf'), Buffer.from([0xe9])];
+    const opened = await opening(write("l1.jsonl", Buffer.concat([...lines, Buffer.from('"}\n')])));
+    expect(await opened.read(0)).toEqual({ Prompt: "b" });
+    expect(await failure(opened.read(1))).toMatch(
+      /^\/l1\.jsonl, line 2: expected UTF-8 text, got /,
+    );
+  });
+
+  it("that has become shorter since it was opened", async () => {
+    const path = write("short.jsonl", jsonLines(table(9)));
+    const opened = await opening(path);
+    write("short.jsonl", '{"Prompt":"b"}\n');
+    expect(await failure(opened.read(8))).toMatch(
+      /^\/short\.jsonl: expected \d+ bytes, as when it was opened, got \d+$/,
+    );
   });
 
   it("without a column", async () => {

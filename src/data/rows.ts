@@ -1,6 +1,7 @@
 // Rows of data files: any number of them, read one at a time by index, so that a set may be larger than memory.
 
 import { statSync } from "node:fs";
+import { DataError } from "../core/errors.ts";
 import { findFiles, formatOf } from "./find-files.ts";
 import { openJsonl } from "./jsonl.ts";
 import { openParquet } from "./parquet.ts";
@@ -69,4 +70,25 @@ export async function openRows(path: string, split: string, columns: RowColumns)
       return file.read(row);
     },
   };
+}
+
+/**
+ * All rows of JSONL files, each through `parse`, which is told its file and line.
+ * @throws DataError that names the place; also for a file of another format, whose columns would have to be named.
+ */
+export async function readRows<Value>(
+  path: string,
+  split: string,
+  parse: (row: Row, where: string) => Value | Promise<Value>,
+): Promise<Value[]> {
+  const stranger = findFiles(path, split).find((file) => formatOf(file) !== "jsonl");
+  if (stranger !== undefined) {
+    throw new DataError({ where: stranger, expected: "a file .jsonl", got: "another format" });
+  }
+  const rows = await openRows(path, split, { required: [], optional: [] });
+  const values: Value[] = [];
+  for (let index = 0; index < rows.length; index++) {
+    values.push(await parse(await rows.read(index), rows.place(index)));
+  }
+  return values;
 }

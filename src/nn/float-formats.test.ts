@@ -1,6 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { floatFormats, halfToFloat, toBfloat16 } from "./float-formats.ts";
+import { halfToFloat } from "../core/half-float.ts";
+import { floatFormats, toBfloat16 } from "./float-formats.ts";
 
 const bytesOf = (array: ArrayBufferView): Uint8Array =>
   new Uint8Array(array.buffer, array.byteOffset, array.byteLength);

@@ -1,5 +1,7 @@
 // Number formats of checkpoint files, to and from float32. All are little-endian.
 
+import { halfToFloat } from "../core/half-float.ts";
+
 /** A dtype as safetensors spells it. */
 export type FloatDtype = "F64" | "F32" | "F16" | "BF16";
 
@@ -14,16 +16,6 @@ const viewOf = (bytes: Uint8Array): DataView =>
 
 const wordsOf = (values: Float32Array): Uint32Array =>
   new Uint32Array(values.buffer, values.byteOffset, values.length);
-
-/** Value of an IEEE 754 half: 1 sign, 5 exponent, 10 fraction bits. */
-export function halfToFloat(half: number): number {
-  const exponent = (half >> 10) & 31;
-  const fraction = half & 1023;
-  const sign = half & 0x8000 ? -1 : 1;
-  if (exponent === 0) return sign * fraction * 2 ** -24;
-  if (exponent === 31) return fraction === 0 ? sign * Infinity : NaN;
-  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
-}
 
 export const floatFormats: Readonly<Record<FloatDtype, FloatFormat>> = {
   F64: {

@@ -25,7 +25,9 @@ async function serve(answer: (request: Request) => unknown): Promise<string> {
     request.on("end", () => {
       const reply = answer(JSON.parse(Buffer.concat(parts).toString()) as Request);
       if (reply === undefined) return; // never answers
-      if (typeof reply === "number") response.writeHead(reply).end("busy");
+      if (reply === "hangs up") request.socket.destroy();
+      else if (reply === "begins") response.writeHead(200).write('{"scores": '); // and never ends
+      else if (typeof reply === "number") response.writeHead(reply).end("busy");
       else response.end(typeof reply === "string" ? reply : JSON.stringify(reply));
     });
   });
@@ -36,11 +38,12 @@ async function serve(answer: (request: Request) => unknown): Promise<string> {
 interface Item {
   readonly prompt: string;
 }
-const scorerAt = (url: string, batch = 4) =>
+const scorerAt = (url: string, batch = 4, abstains: Readonly<Record<string, number>> = {}) =>
   httpImageScorer<Item, null>({
     url,
     scores: { red: "mean of red", odd: "abstains for even prompts" },
     batch,
+    abstains,
     describe: ({ prompt }) => ({ prompt, metadata: { tag: prompt } }),
   });
 
@@ -82,7 +85,14 @@ describe("the HTTP scorer", () => {
     ["an error", { error: "no GPU" }, /got \{"error":"no GPU"\}$/],
     ["a missing name", { scores: { red: [1] } }, /expected 1 scores odd, got only red$/],
     ["too few", { scores: { red: [], odd: [1] } }, /expected 1 scores red, got 0$/],
+    ["too many", { scores: { red: [1, 1], odd: [1] } }, /expected 1 scores red, got 2$/],
     ["no number", { scores: { red: ["1"], odd: [1] } }, /expected \{"scores"/],
+    ["NaN", '{"scores": {"red": [NaN], "odd": [1]}}', /expected JSON, got "\{/],
+    ["an infinity", '{"scores": {"red": [1e999], "odd": [1]}}', /expected \{"scores"/],
+    ["no list", { scores: { red: 1, odd: 1 } }, /expected \{"scores"/],
+    ["a page", "<html>502 Bad Gateway</html>", /expected JSON, got "<html>/],
+    ["nothing", "", /expected JSON, got ""$/],
+    ["an error beside scores", { scores: { red: [0], odd: [0] }, error: "no GPU" }, /\{"scores"/],
   ])("fails, and gives no 0, for %s", async (_name, reply, message) => {
     const url = await serve(() => reply);
     const [answer] = await ask(url, 1);
@@ -104,11 +114,38 @@ describe("the HTTP scorer", () => {
     expect(outcomes[2]).toBe(outcomes[3]);
   });
 
-  it("gives up a request that nobody waits for", async () => {
-    const url = await serve(() => undefined);
-    const abort = new AbortController();
-    setTimeout(() => abort.abort(), 50);
-    const [answer] = await ask(url, 1, abort.signal);
-    expect(answer!.status).toBe("rejected");
+  it.each(["never answers", "begins"])(
+    "gives up a request that nobody waits for: %s",
+    async (mode) => {
+      const url = await serve(() => (mode === "begins" ? mode : undefined));
+      const abort = new AbortController();
+      setTimeout(() => abort.abort(), 50);
+      const [answer] = await ask(url, 1, abort.signal);
+      expect(answer!.status).toBe("rejected");
+    },
+  );
+
+  it("fails where there is no server, and where it hangs up", async () => {
+    const [hungUp] = await ask(await serve(() => "hangs up"), 1);
+    expect(hungUp!.status).toBe("rejected");
+    const [none] = await ask("http://127.0.0.1:9/none", 1);
+    expect(none!.status).toBe("rejected");
+  });
+
+  it("knows the number by which a server abstains, in the lists that have one", async () => {
+    const url = await serve(({ prompts }) => ({
+      scores: { red: prompts.map(() => -10), odd: prompts.map((one) => (one === "0" ? -10 : 1)) },
+    }));
+    const scorer = scorerAt(url, 4, { odd: -10 });
+    const signal = new AbortController().signal;
+    const answers = ["0", "1"].map(async (prompt) =>
+      scorer.score({ prompt }, image(0), null, signal),
+    );
+    expect(await Promise.all(answers)).toEqual([
+      { red: -10, odd: null },
+      { red: -10, odd: 1 },
+    ]);
+    expect(() => scorerAt(url, 4, { even: -10 })).toThrow(/expected a known score, got "even"/);
+    expect(() => scorerAt(url, 0)).toThrow(/expected batch >= 1, got 0/);
   });
 });

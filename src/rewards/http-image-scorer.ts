@@ -3,11 +3,11 @@
 //   POST {"prompts": ["a photo of …"], "metadatas": [{…}], "images": ["<PNG, base64>"]}      lists of one length
 //   200  {"scores": {"aesthetic": [5.1], "clip": [null]}}                                    a list a name, in that order
 //
-// null: the server abstains. Any other status, {"error": …}, a missing name, a list of another length or a value that is no
-// number is a failure of the images of the request, and never a 0: what becomes of them is a setting of the run.
+// null: the server abstains. Any other status, a field "error" (whatever stands beside it), a missing name, a list of another length
+// or a value that is no number is a failure of the images of the request, and never a 0: what becomes of them is a setting of the run.
 
 import { z } from "zod";
-import { DataError, EngineError, shownJson } from "../core/errors.ts";
+import { ConfigError, DataError, EngineError, shownJson, unknownName } from "../core/errors.ts";
 import type { Scorer, Scores } from "../core/task.ts";
 import { encodePng } from "../image/png.ts";
 import type { Raster } from "../image/raster.ts";
@@ -20,6 +20,11 @@ export interface HttpScorerOptions<Item> {
   readonly batch: number;
   /** What the server is told about an image beside it. */
   readonly describe: (item: Item) => { readonly prompt: string; readonly metadata: unknown };
+  /**
+   * Numbers that are no scores: by these the server says that it abstains. The lists by tag of Flow-GRPO's reward-server have -10
+   * for images of other tags.
+   */
+  readonly abstains?: Readonly<Record<string, number>>;
   /** For example an authorisation. */
   readonly headers?: Readonly<Record<string, string>>;
 }
@@ -32,7 +37,10 @@ interface Waiting<Item> {
   readonly reject: (error: unknown) => void;
 }
 
-const replySchema = z.object({ scores: z.record(z.string(), z.array(z.number().nullable())) });
+const replySchema = z.object({
+  scores: z.record(z.string(), z.array(z.number().nullable())),
+  error: z.never().nullish(),
+});
 
 /** The lists of a reply, each checked. Throws a DataError. */
 function readReply(
@@ -64,7 +72,7 @@ function readReply(
 
 async function post<Item>(
   batch: readonly Waiting<Item>[],
-  { url, scores, describe, headers = {} }: HttpScorerOptions<Item>,
+  { url, scores, abstains = {}, describe, headers = {} }: HttpScorerOptions<Item>,
   signal: AbortSignal,
 ): Promise<Scores[]> {
   const described = batch.map(({ item }) => describe(item));
@@ -87,8 +95,12 @@ async function post<Item>(
   }
   const names = Object.keys(scores);
   const lists = readReply(text, names, batch.length, where);
+  const valueOf = (name: string, index: number): number | null => {
+    const value = lists[name]![index]!;
+    return value === abstains[name] ? null : value;
+  };
   return batch.map((_, index) =>
-    Object.fromEntries(names.map((name) => [name, lists[name]![index]!])),
+    Object.fromEntries(names.map((name) => [name, valueOf(name, index)])),
   );
 }
 
@@ -113,10 +125,23 @@ async function send<Item>(
   }
 }
 
-/** Images that are asked about in one turn of the event loop go out together, at most `batch` a request. */
+function checkOptions<Item>({ batch, scores, abstains = {} }: HttpScorerOptions<Item>): void {
+  const where = "httpImageScorer";
+  if (!Number.isInteger(batch) || batch < 1) {
+    throw new ConfigError({ where, expected: "batch >= 1", got: String(batch) });
+  }
+  const stranger = Object.keys(abstains).find((name) => !Object.hasOwn(scores, name));
+  if (stranger !== undefined) throw unknownName(where, "score", stranger, Object.keys(scores));
+}
+
+/**
+ * Images that are asked about in one turn of the event loop go out together, at most `batch` a request. Throws a ConfigError for
+ * options that cannot be.
+ */
 export function httpImageScorer<Item, Config>(
   options: HttpScorerOptions<Item>,
 ): Scorer<Item, Config, Raster> {
+  checkOptions(options);
   let waiting: Waiting<Item>[] = [];
   const flush = (): void => {
     const all = waiting;

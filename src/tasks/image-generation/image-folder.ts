@@ -1,9 +1,10 @@
-// The folder of images that GenEval evaluates: NNNNN/metadata.jsonl (one record), NNNNN/samples/0000.png, …; other files
-// (grid.png, hidden ones) are left alone, as its script does.
+// The folder of images that GenEval evaluates: NNNNN/metadata.jsonl (one record), NNNNN/samples/0000.png, …, and for people
+// NNNNN/grid.png; other files are left alone, as its script does.
 
-import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { DataError } from "../../core/errors.ts";
+import { readBytes, readText } from "../../data/text-file.ts";
 import { decodePng, encodePng } from "../../image/png.ts";
 import type { Raster } from "../../image/raster.ts";
 import { recordLines } from "./record-files.ts";
@@ -14,6 +15,8 @@ export interface ImageFolder {
   readonly record: GenevalRecord;
   /** Paths of the images, by number. */
   readonly files: readonly string[];
+  /** Path of the picture of all of them, where there is one. */
+  readonly grid?: string;
 }
 
 async function list(folder: string): Promise<string[]> {
@@ -25,15 +28,12 @@ async function list(folder: string): Promise<string[]> {
   }
 }
 
+/** The one record of a file; it may stand on several lines, as json.load reads it. */
 async function readMetadata(path: string): Promise<GenevalRecord> {
-  let text: string;
-  try {
-    text = await readFile(path, "utf8");
-  } catch (cause) {
-    const got = (cause as Error).message;
-    throw new DataError({ where: path, expected: "a file with one record", got, cause });
-  }
-  return parseRecord(parseJson(text.trim(), `${path}, line 1`), `${path}, line 1`);
+  const where = `${path}, line 1`;
+  const text = (await readText(path)).trim();
+  if (text === "") throw new DataError({ where, expected: "one record", got: "an empty file" });
+  return parseRecord(parseJson(text, where, "one record"), where);
 }
 
 /** Every prompt folder below `root`, by number. Throws a DataError when there is none, or one without images. */
@@ -52,14 +52,19 @@ export async function readImageFolders(root: string): Promise<ImageFolder[]> {
       throw new DataError({ where: samples, expected: "images 0000.png, …", got: "none" });
     }
     files.sort((a, b) => Number.parseInt(a) - Number.parseInt(b));
-    folders.push({ record, files: files.map((file) => join(samples, file)) });
+    const hasGrid = (await list(join(root, name))).includes("grid.png");
+    folders.push({
+      record,
+      files: files.map((file) => join(samples, file)),
+      ...(hasGrid && { grid: join(root, name, "grid.png") }),
+    });
   }
   return folders;
 }
 
 /** The image of a file. Throws a DataError that names it. */
 export async function readImage(path: string): Promise<Raster> {
-  return decodePng(await readFile(path), path);
+  return decodePng(await readBytes(path), path);
 }
 
 /** Writes one prompt's folder with its images. */

@@ -1,13 +1,15 @@
 // Files of GenEval records and prompts, as published:
 //
-//   flow_grpo   DIR/{train,test}_metadata.jsonl
+//   flow_grpo   DIR/{train,test}_metadata.jsonl; of counting_edit also the images that they name, relative to DIR
 //   geneval     evaluation_metadata.jsonl, generation_prompts.txt (line i is the prompt of record i), object_names.txt
-//   text only   DIR/{train,test}.txt: ocr, pickscore, drawbench
 
-import { mkdir, readFile, writeFile } from "node:fs/promises";
-import { join } from "node:path";
-import { openRows } from "../../data/rows.ts";
+import { statSync } from "node:fs";
+import { mkdir, writeFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { readRows } from "../../data/rows.ts";
+import { readText } from "../../data/text-file.ts";
 import { DataError, shownJson } from "../../core/errors.ts";
+import { formatLines, parseLines } from "./prompt-files.ts";
 import { type GenevalRecord, parseRecord } from "./record.ts";
 
 /**
@@ -15,12 +17,34 @@ import { type GenevalRecord, parseRecord } from "./record.ts";
  * DataError that names file, line and field.
  */
 export async function readRecords(path: string, split = "train"): Promise<GenevalRecord[]> {
-  const rows = await openRows(path, split, { required: [], optional: [] });
-  const records: GenevalRecord[] = [];
-  for (let index = 0; index < rows.length; index++) {
-    records.push(parseRecord(await rows.read(index), rows.place(index)));
-  }
-  return records;
+  return readRows(path, split, (row, where) => parseRecord(row, where));
+}
+
+/** A record for editing, with the image it begins from. */
+export interface EditRecord {
+  readonly record: GenevalRecord & Required<Pick<GenevalRecord, "image" | "t2i_prompt">>;
+  /** Absolute path of that image, which is there. */
+  readonly imagePath: string;
+}
+
+/**
+ * Records of a folder like counting_edit; `image` is relative to it. Throws a DataError that names file, line and field, also for
+ * an image that is not there.
+ */
+export async function readEditRecords(folder: string, split = "train"): Promise<EditRecord[]> {
+  return readRows(join(folder, `${split}_metadata.jsonl`), split, (row, where) => {
+    const record = parseRecord(row, where);
+    const { image, t2i_prompt } = record;
+    const refuse = (field: string, expected: string, got: string): DataError =>
+      new DataError({ where: `${where}, field ${field}`, expected, got });
+    if (image === undefined) throw refuse("image", "the path of an image", "nothing");
+    if (t2i_prompt === undefined) throw refuse("t2i_prompt", "the prompt of that image", "nothing");
+    const imagePath = resolve(folder, image);
+    if (statSync(imagePath, { throwIfNoEntry: false })?.isFile() !== true) {
+      throw refuse("image", `an image in ${folder}`, shownJson(image));
+    }
+    return { record: { ...record, image, t2i_prompt }, imagePath };
+  });
 }
 
 /** JSONL text of records, as json.dumps of Python separates it (`", "` and `": "`). */
@@ -56,64 +80,65 @@ export interface BenchmarkFiles {
   readonly objectNames: readonly string[];
 }
 
-/** Writes the three prompt files of djghosh13/geneval. */
+/** Writes the three prompt files of djghosh13/geneval. Throws a DataError for a prompt or a name that is not one line. */
 export async function writeBenchmark(
   folder: string,
   { records, objectNames }: BenchmarkFiles,
 ): Promise<void> {
+  const text = (name: string, lines: readonly string[]) => formatLines(lines, join(folder, name));
+  const prompts = records.map(({ prompt }) => prompt);
+  const files = {
+    "evaluation_metadata.jsonl": recordLines(records),
+    "generation_prompts.txt": text("generation_prompts.txt", prompts),
+    "object_names.txt": text("object_names.txt", objectNames),
+  };
   await mkdir(folder, { recursive: true });
-  await writeFile(join(folder, "evaluation_metadata.jsonl"), recordLines(records));
-  const lines = (list: readonly string[]): string => list.map((line) => `${line}\n`).join("");
-  await writeFile(join(folder, "generation_prompts.txt"), lines(records.map((one) => one.prompt)));
-  await writeFile(join(folder, "object_names.txt"), lines(objectNames));
+  for (const [name, content] of Object.entries(files)) await writeFile(join(folder, name), content);
 }
 
 /** Reads the three files back; prompts must be those of the records, and every class one of the names. */
 export async function readBenchmark(folder: string): Promise<BenchmarkFiles> {
-  const metadata = join(folder, "evaluation_metadata.jsonl");
-  const records = await readRecords(metadata);
-  const namesPath = join(folder, "object_names.txt");
-  const objectNames = parseLines(await readFile(namesPath, "utf8"), namesPath);
-  const promptsPath = join(folder, "generation_prompts.txt");
-  const prompts = parseLines(await readFile(promptsPath, "utf8"), promptsPath);
-  if (prompts.length !== records.length) {
-    const [expected, got] = [`${records.length} prompts`, String(prompts.length)];
-    throw new DataError({ where: promptsPath, expected, got });
-  }
+  const [promptsPath, namesPath] = ["generation_prompts.txt", "object_names.txt"].map((name) =>
+    join(folder, name),
+  ) as [string, string];
+  const objectNames = parseLines(await readText(namesPath), namesPath);
+  const prompts = parseLines(await readText(promptsPath), promptsPath);
   const known = new Set(objectNames);
-  records.forEach(({ prompt, include, exclude = [] }, index) => {
-    const where = `${promptsPath}, line ${index + 1}`;
-    if (prompts[index] !== prompt) {
-      const [expected, got] = [shownJson(prompt), shownJson(prompts[index])];
-      throw new DataError({ where, expected, got, hint: "record and prompt differ" });
-    }
-    const stranger = [...include, ...exclude].find((one) => !known.has(one.class));
-    if (stranger === undefined) return;
-    const got = shownJson(stranger.class);
-    const expected = "a class of object_names.txt";
-    throw new DataError({ where: `${metadata}, record ${index + 1}`, expected, got });
+  let count = 0;
+  const records = await readRows(
+    join(folder, "evaluation_metadata.jsonl"),
+    "test",
+    (row, where) => {
+      const record = parseRecord(row, where);
+      checkClasses(record, known, where);
+      const prompt = prompts[count++] ?? record.prompt; // one that is missing is counted below
+      if (prompt === record.prompt) return record;
+      const hint = `line ${count} of generation_prompts.txt`;
+      const place = `${where}, field prompt`;
+      throw new DataError({
+        where: place,
+        expected: shownJson(prompt),
+        got: shownJson(record.prompt),
+        hint,
+      });
+    },
+  );
+  if (prompts.length === count) return { records, objectNames };
+  throw new DataError({
+    where: promptsPath,
+    expected: `${count} prompts`,
+    got: String(prompts.length),
   });
-  return { records, objectNames };
 }
 
-/**
- * The lines of a text file of prompts or names, white space around them removed; empty lines at its end are no prompts. Throws a
- * DataError for an empty line between others, since it would be a prompt that asks for nothing.
- */
-export function parseLines(text: string, where: string): string[] {
-  const lines = text
-    .replace(/^\uFEFF/, "")
-    .split(/\r\n|\r|\n/)
-    .map((line) => line.trim());
-  while (lines.at(-1) === "") lines.pop();
-  if (lines.length === 0) throw new DataError({ where, expected: "lines", got: "none" });
-  const empty = lines.indexOf("");
-  if (empty < 0) return lines;
-  const expected = "a prompt or a name";
-  throw new DataError({ where: `${where}, line ${empty + 1}`, expected, got: "an empty line" });
-}
-
-/** Prompts of `DIR/{train,test}.txt`, or of a file. */
-export async function readPrompts(path: string): Promise<string[]> {
-  return parseLines(await readFile(path, "utf8"), path);
+/** Throws a DataError that names the field of a class that is not known. */
+function checkClasses(record: GenevalRecord, known: ReadonlySet<string>, where: string): void {
+  for (const field of ["include", "exclude"] as const) {
+    record[field]?.forEach(({ class: name }, index) => {
+      if (known.has(name)) return;
+      const place = `${where}, field ${field}[${index}].class`;
+      const expected = "a class of object_names.txt";
+      throw new DataError({ where: place, expected, got: shownJson(name) });
+    });
+  }
 }

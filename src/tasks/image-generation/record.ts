@@ -45,9 +45,13 @@ export const recordSchema = z
 export type GenevalRecord = z.output<typeof recordSchema>;
 export type Requirement = z.output<typeof requirementSchema>;
 
-/** `include[1].position`: a path into a record, as people write it. */
-function fieldOf(path: readonly PropertyKey[]): string {
-  const text = path.map((key) => (typeof key === "number" ? `[${key}]` : `.${String(key)}`));
+/** `include[1].position`, `details["traffic light"][0]`: a path into a record, as people write it. */
+export function fieldOf(path: readonly PropertyKey[]): string {
+  const text = path.map((key) =>
+    typeof key === "string" && /^[\w-]+$/.test(key)
+      ? `.${key}`
+      : `[${typeof key === "string" ? JSON.stringify(key) : String(key)}]`,
+  );
   return text.join("").replace(/^\./, "");
 }
 
@@ -57,29 +61,44 @@ const valueAt = (value: unknown, path: readonly PropertyKey[]): unknown =>
 /**
  * A value of the schema. Throws a DataError that begins with `where` (file and line), names the field, what was expected and what
  * stands there.
+ * @param within Path of the value itself, where it is a part of what stands at `where`.
  */
-export function parseFields<Value>(schema: z.ZodType<Value>, value: unknown, where: string): Value {
+export function parseFields<Value>(
+  schema: z.ZodType<Value>,
+  value: unknown,
+  where: string,
+  within: readonly PropertyKey[] = [],
+): Value {
   const parsed = schema.safeParse(value);
   // The schemas here change nothing; the value itself keeps the order of its fields, so that it is written as it was.
   if (parsed.success) return value as Value;
-  const { path, message } = parsed.error.issues[0]!;
-  const field = fieldOf(path);
-  const expected = message.replace(/^Invalid \w+: expected /, "").replace(/, received .*$/, "");
+  const issue = parsed.error.issues[0]!;
+  const isStranger = issue.code === "unrecognized_keys";
+  const path = isStranger ? [...issue.path, issue.keys[0]!] : issue.path;
+  const expected = isStranger
+    ? "no field of that name"
+    : issue.message.replace(/^[A-Z][\w ]*: expected /, "").replace(/, received .*$/, "");
+  const field = fieldOf([...within, ...path]);
   const got = shownJson(valueAt(value, path));
   throw new DataError({ where: field === "" ? where : `${where}, field ${field}`, expected, got });
 }
 
-/** The record of a row. Throws a DataError that names place and field. */
-export function parseRecord(row: unknown, where: string): GenevalRecord {
-  return parseFields(recordSchema, row, where);
+/** The record of a row, or of a field of it. Throws a DataError that names place and field. */
+export function parseRecord(
+  row: unknown,
+  where: string,
+  within: readonly PropertyKey[] = [],
+): GenevalRecord {
+  return parseFields(recordSchema, row, where, within);
 }
 
 /** A value of JSON text in a field. Throws a DataError. */
-export function parseJson(text: string, where: string): unknown {
+export function parseJson(text: string, where: string, expected = "JSON"): unknown {
   try {
     return JSON.parse(text) as unknown;
   } catch (cause) {
-    throw new DataError({ where, expected: "JSON", got: shownJson(text), cause });
+    const hint = (cause as Error).message;
+    throw new DataError({ where, expected, got: shownJson(text), hint, cause });
   }
 }
 

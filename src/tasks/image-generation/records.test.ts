@@ -3,24 +3,23 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import * as fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { genevalRecords } from "../../../tests/geneval-arbitraries.ts";
 import { DataError } from "../../core/errors.ts";
 import { blankRaster, rasterBytes } from "../../image/raster.ts";
 import { readImage, readImageFolders, writeImageFolder } from "./image-folder.ts";
 import { summarise } from "./official-metric.ts";
 import {
-  parseLines,
   pythonJson,
   readBenchmark,
-  readPrompts,
   readRecords,
   recordLines,
   writeBenchmark,
   writeSplits,
 } from "./record-files.ts";
 import { type GenevalRecord, orderlessKey, parseRecord, recordSchema } from "./record.ts";
-import { type ImageResult, judgedImage, parseResult, readResults, resultRow } from "./results.ts";
+import { judgedImage, parseResult, readResults, resultRow } from "./results.ts";
 import { readSuppliedRewards } from "./supplied-rewards.ts";
-import { relations, tags } from "./vocabulary.ts";
+import type { tags } from "./vocabulary.ts";
 
 let root: string;
 beforeAll(() => (root = mkdtempSync(join(tmpdir(), "alidade-geneval-"))));
@@ -39,40 +38,6 @@ const spoons =
   '{"tag": "counting", "include": [{"class": "spoon", "count": 3}], "exclude": [{"class": "spoon", "count": 4}], "prompt": "a photo of three spoons"}';
 const edit =
   '{"tag": "counting", "include": [{"class": "cup", "count": 2}], "prompt": "Change the number of cups in the image to two.", "t2i_prompt": "a photo of four cups", "image": "images/7.png", "seed": 7}';
-
-const text = fc.string({ minLength: 1, maxLength: 12 });
-const records: fc.Arbitrary<GenevalRecord> = fc
-  .record({
-    tag: fc.constantFrom(...tags),
-    parts: fc.array(
-      fc.record({
-        name: text,
-        count: fc.integer({ min: 1, max: 9 }),
-        color: fc.option(text, { nil: undefined }),
-        position: fc.option(fc.tuple(fc.constantFrom(...relations), fc.nat()), { nil: undefined }),
-      }),
-      { minLength: 1, maxLength: 4 },
-    ),
-    exclude: fc.option(
-      fc.array(fc.record({ class: text, count: fc.integer({ min: 1, max: 9 }) })),
-      { nil: undefined },
-    ),
-    prompt: text,
-  })
-  .map(({ tag, parts, exclude, prompt }) => ({
-    tag,
-    include: parts.map(({ name, count, color, position }, index) => ({
-      class: name,
-      count,
-      ...(color !== undefined && { color }),
-      ...(position !== undefined &&
-        index > 0 && {
-          position: [position[0], position[1] % index] as [(typeof position)[0], number],
-        }),
-    })),
-    ...(exclude !== undefined && { exclude }),
-    prompt,
-  }));
 
 async function failure(work: Promise<unknown>): Promise<string> {
   const error = await work.then(
@@ -100,7 +65,7 @@ describe("GenEval records", () => {
 
   it("survive writing and reading, whatever text they hold", () => {
     fc.assert(
-      fc.property(records, (record) => {
+      fc.property(genevalRecords, (record) => {
         const line = pythonJson(record);
         expect(/^[\x20-\x7f]*$/.test(line)).toBe(true);
         expect(parseRecord(JSON.parse(line), "line")).toEqual(record);
@@ -117,7 +82,11 @@ describe("GenEval records", () => {
     ],
     ['"count": 3', '"count": "three"', 'field include[0].count: expected number, got "three"'],
     ['"count": 3', '"count": 0', "field include[0].count: expected"],
-    ['"count": 3}', '"count": 3, "colour": "red"}', "field include[0]: expected"],
+    [
+      '"count": 3}',
+      '"count": 3, "colour": "red"}',
+      'field include[0].colour: expected no field of that name, got "red"',
+    ],
     [
       '"count": 3}',
       '"count": 3, "position": ["above", 0]}',
@@ -147,7 +116,7 @@ describe("GenEval records", () => {
     // One field of a right record with any other value.
     const fields = fc.constantFrom("tag", "include", "exclude", "prompt", "image");
     fc.assert(
-      fc.property(records, fields, fc.jsonValue(), (record, field, value) => {
+      fc.property(genevalRecords, fields, fc.jsonValue(), (record, field, value) => {
         const changed = { ...record, [field]: value };
         try {
           expect(recordSchema.safeParse(parseRecord(changed, "x")).success).toBe(true);
@@ -188,33 +157,30 @@ describe("the files of the benchmark", () => {
     expect(await readBenchmark(folder)).toEqual(benchmark);
     write("benchmark/object_names.txt", "sink\nkite\n");
     expect(await failure(readBenchmark(folder))).toBe(
-      '/benchmark/evaluation_metadata.jsonl, record 2: expected a class of object_names.txt, got "spoon"',
+      '/benchmark/evaluation_metadata.jsonl, line 2, field include[0].class: expected a class of object_names.txt, got "spoon"',
     );
+    write("benchmark/object_names.txt", "sink\nkite\nspoon\n");
     write("benchmark/generation_prompts.txt", "a photo of a kite above a sink\na spoon\n");
-    expect(await failure(readBenchmark(folder))).toMatch(
-      /^\/benchmark\/generation_prompts\.txt, line 2: expected "a photo of three spoons", got "a spoon"/,
+    expect(await failure(readBenchmark(folder))).toBe(
+      '/benchmark/evaluation_metadata.jsonl, line 2, field prompt: expected "a spoon", got "a photo of three spoons" (line 2 of generation_prompts.txt)',
     );
     write("benchmark/generation_prompts.txt", "a photo of a kite above a sink\n");
-    expect(await failure(readBenchmark(folder))).toContain("expected 2 prompts, got 1");
+    expect(await failure(readBenchmark(folder))).toBe(
+      "/benchmark/generation_prompts.txt: expected 2 prompts, got 1",
+    );
+    rmSync(join(folder, "generation_prompts.txt"));
+    expect(await failure(readBenchmark(folder))).toMatch(
+      /^\/benchmark\/generation_prompts\.txt: expected a file that can be read, got ENOENT/,
+    );
   });
 
-  it("of prompts alone keep every line", async () => {
-    expect(await readPrompts(write("ocr.txt", 'a sign "GO"\r\nb "1 2"\n\n'))).toEqual([
-      'a sign "GO"',
-      'b "1 2"',
-    ]);
-    const lines = fc.array(fc.stringMatching(/^[^\s](?:.*[^\s])?$/), { minLength: 1 });
-    fc.assert(
-      fc.property(lines, (list) => {
-        const clean = list.filter((line) => line.trim() === line && !/[\n\r\uFEFF]/.test(line));
-        fc.pre(clean.length > 0);
-        expect(parseLines(clean.join("\n"), "x")).toEqual(clean);
-      }),
+  it("are not written when they would not come back", async () => {
+    const record = { ...benchmark.records[0]!, prompt: "two\nlines" };
+    const folder = join(root, "lines");
+    expect(await failure(writeBenchmark(folder, { ...benchmark, records: [record] }))).toMatch(
+      /^\/lines\/generation_prompts\.txt, line 1: expected one line of text/,
     );
-    expect(() => parseLines("a\n\nb", "p.txt")).toThrow(
-      "p.txt, line 2: expected a prompt or a name, got an empty line",
-    );
-    expect(() => parseLines(" \n", "p.txt")).toThrow(DataError);
+    await expect(readBenchmark(folder)).rejects.toThrow(DataError);
   });
 });
 
@@ -232,6 +198,7 @@ describe("image folders", () => {
       ["position", 12],
       ["counting", 1],
     ]);
+    expect(folders.map(({ grid }) => grid)).toEqual([join(folder, "00000/grid.png"), undefined]);
     const read = await readImage(folders[0]!.files[10]!);
     expect(rasterBytes(read)).toEqual(rasterBytes(images[10]!));
   });
@@ -241,6 +208,16 @@ describe("image folders", () => {
     expect(await failure(readImageFolders(join(root, "bad")))).toBe(
       "/bad/00000/metadata.jsonl, line 1, field include[0].count: expected number, got true",
     );
+    for (const [content, got] of [
+      ["", "expected one record, got an empty file"],
+      [`${kite}\n${spoons}`, "expected one record, got"],
+      ["[]", "expected object, got []"],
+    ] as const) {
+      write("bad/00000/metadata.jsonl", content);
+      expect(await failure(readImageFolders(join(root, "bad")))).toContain(
+        `/bad/00000/metadata.jsonl, line 1: ${got}`,
+      );
+    }
     write("bad/00000/metadata.jsonl", kite);
     expect(await failure(readImageFolders(join(root, "bad")))).toMatch(
       /^\/bad\/00000\/samples: expected a folder, got ENOENT/,
@@ -252,6 +229,7 @@ describe("image folders", () => {
     expect(await failure(readImageFolders(join(root, "none")))).toContain("expected a folder");
     const file = write("bad/00000/samples/0000.png", "x");
     expect(await failure(readImage(file))).toContain("0000.png: expected a PNG image, got");
+    expect(await failure(readImage(`${file}.gone`))).toContain("expected a file that can be read");
   });
 });
 
@@ -274,55 +252,31 @@ describe("results made elsewhere", () => {
     expect(judgedImage(result!)).toEqual({ tag: "position", promptKey: kite, isCorrect: false });
   });
 
-  const detections = fc.uniqueArray(text, { maxLength: 3 }).chain((names) =>
-    fc.tuple(
-      ...names.map((name) =>
-        fc
-          .array(
-            fc.record({
-              box: fc.tuple(
-                ...[0, 1, 2, 3].map(() =>
-                  fc.double({ noNaN: true, noDefaultInfinity: true }).map((x) => x + 0),
-                ),
-              ),
-              confidence: fc.double({ min: 0, max: 1, noNaN: true }).map((x) => x + 0),
-              color: text,
-            }),
-          )
-          .map((list) => [name, list] as const),
-      ),
-    ),
-  );
-  it("survive writing and reading with colours, verdicts and rewards", () => {
-    fc.assert(
-      fc.property(records, detections, fc.boolean(), (record, found, verdict) => {
-        const result = {
-          filename: "a.png",
-          record,
-          detections: new Map(found.filter(([name]) => name !== "__proto__")),
-          isCorrect: verdict,
-          isStrictlyCorrect: !verdict,
-          reward: -2.5,
-          reason: "",
-        } as unknown as ImageResult;
-        const row = JSON.parse(JSON.stringify(resultRow(result))) as unknown;
-        expect(parseResult(row, "x")).toEqual(result);
-      }),
-    );
-  });
-
   it.each([
-    ["details", '{"sink": [[1, 2, 3, 4]]}', "field details, field sink[0]: expected"],
+    ["details", '{"sink": [[1, 2, 3, 4]]}', "field details.sink[0]: expected"],
+    ["details", '{"sink": [[1, 2, 3, 4, "x"]]}', "field details.sink[0][4]: expected number"],
+    ["details", '{"sink": [[1, 2, 3, 4, 97]]}', "field details.sink[0][4]: expected number to be"],
     [
       "details",
-      '{"sink": [[1, 2, 3, 4, "x"]]}',
-      "field details, field sink[0][4]: expected number",
+      '{"sink": [[8, 2, 3, 4, 0.9]]}',
+      "field details.sink[0][2]: expected x1 >= x0 (a box is [x0, y0, x1, y1]), got 3",
     ],
+    ["details", '{"sink": [[1, 2, 3, 1.5, 0.9]]}', "field details.sink[0][3]: expected y1 >= y0"],
+    [
+      "details",
+      '{"sink": [[1, 2, 3, 1e999, 1]]}',
+      "field details.sink[0][3]: expected number, got Inf",
+    ],
+    ["details", '{"sink": [[1, 2, 3, NaN, 1]]}', 'field details: expected JSON, got "{'],
+    ["details", '{"__proto__": 5}', "field details.__proto__: expected array, got 5"],
+    ["details", "[]", "field details: expected an object, got []"],
     ["details", "{", 'field details: expected JSON, got "{"'],
-    ["details", 5, "field details: expected"],
+    ["details", 5, "field details: expected JSON text or an object, got 5"],
     ["metadata", "[]", "field metadata: expected"],
+    ["metadata", kite.replace("above", "over"), "field metadata.include[1].position[0]: expected"],
     ["metadata", spoons, "field tag: expected"],
     ["colors", { sink: ["red"] }, "field colors.sink: expected 2 colours, got 1"],
+    ["colors", { sink: ["red", 7] }, "field colors.sink[1]: expected string, got 7"],
     ["colors", { cup: ["red"] }, 'field colors: expected classes of details, got "cup"'],
     ["correct", 1, "field correct: expected boolean, got 1"],
     ["filename", undefined, "field filename: expected string, got nothing"],
@@ -389,33 +343,11 @@ describe("rewards made elsewhere", () => {
     );
   });
 
-  it("are kept as they are, whatever prompts and samples they belong to", async () => {
-    const rows = fc.uniqueArray(
-      fc.record({
-        prompt: text,
-        sample_id: fc.oneof(text, fc.integer()),
-        reward: fc.double({ noNaN: true, noDefaultInfinity: true }).map((x) => x + 0),
-      }),
-      {
-        minLength: 1,
-        selector: ({ prompt, sample_id: id }) => JSON.stringify([prompt, String(id)]),
-      },
-    );
-    await fc.assert(
-      fc.asyncProperty(rows, async (list) => {
-        const lines = list.map((one) => `${JSON.stringify(one)}\n`).join("");
-        const read = await readSuppliedRewards(write("any.jsonl", lines));
-        expect(list.map((one) => read.rewardOf(one.prompt, one.sample_id))).toEqual(
-          list.map((one) => one.reward),
-        );
-        expect(read.size).toBe(list.length);
-      }),
-      { numRuns: 30 },
-    );
-  });
-
   it.each([
-    [row(1, 1) + row(1, 2), "/s.jsonl, line 2: expected one reward a sample, got a second one"],
+    [
+      row(1, 1) + row(1, 2),
+      "/s.jsonl, line 2, field sample_id: expected one reward a sample, got a second one of sample 1",
+    ],
     [row(1, null), "/s.jsonl, line 1, field reward: expected number, got null"],
     [row("", 1), "/s.jsonl, line 1, field sample_id: "],
   ])("that are wrong are named: %j", async (content, message) => {

@@ -3,10 +3,12 @@
 // Several rewards are mixed as in flow_grpo: reward = Σ weight · score of the raw scores, which is what the weights of a recipe do
 // (rollout/items.ts, weighScores); the group normalisation comes after the sum.
 
+import { writeFile } from "node:fs/promises";
 import { z } from "zod";
-import { openRows } from "../../data/rows.ts";
+import { readRows } from "../../data/rows.ts";
 import { DataError, shownJson } from "../../core/errors.ts";
 import { parseFields } from "./record.ts";
+import { sampleFields, type SampleName, SampleTable } from "./sample-table.ts";
 
 /** PickScore as Flow-GRPO scales it. @param logit logit scale · cosine of text and image. */
 export const pickScoreReward = (logit: number): number => logit / 26;
@@ -29,41 +31,40 @@ export function unifiedReward(answer: string): number {
   throw new DataError({ where: "UnifiedReward answer", expected, got: shownJson(answer) });
 }
 
-const rowSchema = z.looseObject({
-  prompt: z.string().min(1),
-  sample_id: z.union([z.string().min(1), z.int()]),
-  reward: z.number(),
-});
+const rowSchema = z.looseObject({ ...sampleFields, reward: z.number() });
+
+export interface SuppliedReward extends SampleName {
+  readonly reward: number;
+}
 
 /** Rewards of samples, made elsewhere: `{"prompt": …, "sample_id": …, "reward": …}` a line. */
 export interface SuppliedRewards {
   readonly size: number;
+  /** In the order of the file. */
+  readonly samples: readonly SuppliedReward[];
   /** Throws a DataError when the file has none: a missing reward is not a 0. */
   rewardOf(prompt: string, sampleId: string | number): number;
 }
 
 /** Throws a DataError that names file, line and field; also for a sample that has two rewards. */
 export async function readSuppliedRewards(path: string): Promise<SuppliedRewards> {
-  const rows = await openRows(path, "train", { required: [], optional: [] });
-  const rewards = new Map<string, number>();
-  const keyOf = (prompt: string, id: string | number): string =>
-    JSON.stringify([prompt, String(id)]);
-  for (let index = 0; index < rows.length; index++) {
-    const row = parseFields(rowSchema, await rows.read(index), rows.place(index));
-    const key = keyOf(row.prompt, row.sample_id);
-    if (rewards.has(key)) {
-      const got = `a second one of sample ${row.sample_id}`;
-      throw new DataError({ where: rows.place(index), expected: "one reward a sample", got });
-    }
-    rewards.set(key, row.reward);
-  }
-  return {
-    size: rewards.size,
-    rewardOf: (prompt, sampleId) => {
-      const reward = rewards.get(keyOf(prompt, sampleId));
-      if (reward !== undefined) return reward;
-      const expected = `a reward of sample ${sampleId} of ${shownJson(prompt)}`;
-      throw new DataError({ where: path, expected, got: "none" });
-    },
-  };
+  const table = new SampleTable<number>(path, "reward");
+  const samples = await readRows(path, "train", (row, where): SuppliedReward => {
+    const { prompt, sample_id: sampleId, reward } = parseFields(rowSchema, row, where);
+    table.add({ prompt, sampleId }, reward, where);
+    return { prompt, sampleId, reward };
+  });
+  return { size: table.size, samples, rewardOf: (prompt, id) => table.get(prompt, id) };
+}
+
+/** Writes rewards, one a line. Throws a DataError for one that would not come back, such as NaN. */
+export async function writeSuppliedRewards(
+  path: string,
+  samples: readonly SuppliedReward[],
+): Promise<void> {
+  const lines = samples.map(({ prompt, sampleId, reward }, index) => {
+    const row = { prompt, sample_id: sampleId, reward };
+    return JSON.stringify(parseFields(rowSchema, row, `${path}, line ${index + 1}`));
+  });
+  await writeFile(path, lines.map((line) => `${line}\n`).join(""));
 }

@@ -8,11 +8,11 @@
 import { DataError, editDistance, shownJson } from "../../core/errors.ts";
 
 /** The first double-quoted span of a prompt. Throws a DataError when there is none, or nothing to show in it. */
-export function quotedText(prompt: string): string {
+export function quotedText(prompt: string, where = "text rendering prompt"): string {
   const text = prompt.split('"')[1];
   if (text !== undefined && prompt.split('"').length > 2 && letters(text).length > 0) return text;
   throw new DataError({
-    where: "text rendering prompt",
+    where,
     expected: "text between double quotes",
     got: shownJson(prompt),
   });
