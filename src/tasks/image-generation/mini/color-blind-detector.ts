@@ -32,8 +32,8 @@ export function borderColor({ data, shape: [height, width] }: Raster): Rgb {
   return [median(0), median(1), median(2)];
 }
 
-/** Everything with a shape. Throws a DataError for an image that is not finite. */
-export function detectShapes(image: Raster): SeenShape[] {
+/** 1 where a pixel is foreground, row by row. Throws a DataError for an image that is not finite. */
+export function foregroundOf(image: Raster): Uint8Array {
   checkFinite(image, "colour-blind detector");
   const { data, shape } = image;
   const [red, green, blue] = borderColor(image);
@@ -46,6 +46,13 @@ export function detectShapes(image: Raster): SeenShape[] {
       (clampUnit(data[at + 2]!) - blue) ** 2;
     kinds[pixel] = Number(squared > FAR * FAR);
   }
+  return kinds;
+}
+
+/** Everything with a shape. Throws a DataError for an image that is not finite. */
+export function detectShapes(image: Raster): SeenShape[] {
+  const kinds = foregroundOf(image);
+  const { shape } = image;
   return componentsOf(kinds, shape[1])
     .filter((part) => hasObjectSize(part, kinds.length))
     .map((part) => ({ ...matchShape(part, shape[1]), box: part.box }))
