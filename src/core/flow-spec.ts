@@ -274,6 +274,10 @@ export const structuringSettings = z.object({
 });
 export type Structuring = z.output<typeof structuringSettings>;
 
+/** Where features of patches come from; systems/frozen-backbone.ts makes them. */
+export const backboneNames = ["ssl", "sup", "low"] as const;
+export type BackboneName = (typeof backboneNames)[number];
+
 /** ViPO: advantages of positions instead of samples. */
 export const pixelAdvantageSettings = z.object({
   target: z
@@ -283,22 +287,35 @@ export const pixelAdvantageSettings = z.object({
   map: z
     .discriminatedUnion("type", [
       z.object({
-        type: z.literal("structure").describe("perceptual structuring of the sample itself"),
+        type: z.literal("psm").describe("perceptual structuring of the sample itself"),
+        backbone: z
+          .enum(backboneNames)
+          .default("ssl")
+          .describe(
+            "features of patches: a network trained without labels (plays DINOv2), the same network trained to tell shapes and colours apart (ResNet), colours and edges as they are (SAM)",
+          ),
         ...structuringSettings.shape,
       }),
       z.object({ type: z.literal("ones").describe("every position alike") }),
-      z.object({ type: z.literal("oracle").describe("true foreground, where the task knows it") }),
+      z.object({
+        type: z
+          .literal("oracle")
+          .describe("1 where a detector that sees no colours finds foreground, else 0"),
+      }),
       z.object({
         type: z.literal("files").describe("made elsewhere"),
         path: z.string().describe("the file with the maps"),
       }),
     ])
-    .prefault({ type: "structure" })
+    .prefault({ type: "psm" })
     .describe("M"),
   mapNorm: z
     .enum(["minmax", "mean1"])
     .default("minmax")
     .describe("M from 0 to 1, or then divided by its mean"),
-  flip: z.boolean().default(false).describe("1 - M takes the place of M; a control"),
+  flip: z
+    .boolean()
+    .default(false)
+    .describe("1 - M takes the place of M; a control. A map that is the same everywhere stays"),
 });
 export type PixelAdvantage = z.output<typeof pixelAdvantageSettings>;

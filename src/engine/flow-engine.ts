@@ -26,14 +26,8 @@ import type { FlowLoss, FlowRule } from "../losses/flow-loss.ts";
 import { checkFlowConfig, writeFlowConfig } from "../models/flow-config.ts";
 import { flowModel, type FlowConfig, type FlowModel } from "../models/flow-model.ts";
 import { NO_PROMPT, promptSize } from "../models/prompt-encoder.ts";
-import {
-  allocate,
-  compile,
-  sizeOf,
-  type Binding,
-  type Program,
-  type TensorData,
-} from "../tensor/index.ts";
+import { compile, sizeOf, type Binding, type Program, type TensorData } from "../tensor/index.ts";
+import { bindKnown } from "./bind-known.ts";
 import {
   promptGraph,
   rowShape,
@@ -524,14 +518,6 @@ interface Piece {
   readonly start: number;
   readonly count: number;
   readonly lane: number;
-}
-
-/** Binds what the program has a name for; other inputs get memory of their own. */
-function bindKnown(program: Program, memory: Readonly<Record<string, TensorData>>): Binding {
-  const inputs = program.inputs.map(
-    ({ name, tensor }) => [name, memory[name] ?? allocate(tensor.dtype, tensor.shape)] as const,
-  );
-  return program.bind(Object.fromEntries(inputs));
 }
 
 /** Memory of an input that a rule or a loss may not have read, and that the program then does not have. */

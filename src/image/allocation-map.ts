@@ -13,6 +13,7 @@ import { ConfigError, ShapeError } from "../core/errors.ts";
 import type { PixelAdvantage, Structuring } from "../core/flow-spec.ts";
 import { gaussianSmooth, resizeFrames, resizeGrid, type Grid } from "./grid-filters.ts";
 import { principalComponents } from "./principal-components.ts";
+import type { Raster } from "./raster.ts";
 
 /** Features of the patches of an image or frame, from a frozen backbone. */
 export interface PatchFeatures {
@@ -21,6 +22,11 @@ export interface PatchFeatures {
   readonly height: number;
   readonly width: number;
 }
+
+/** A frozen network: features of the patches of each image, in order. What stands beside an image does not change its features. */
+export type Backbone = (
+  images: readonly Raster[],
+) => readonly PatchFeatures[] | Promise<readonly PatchFeatures[]>;
 
 /** Ranges below this are rounding. */
 const SMALLEST_RANGE = 1e-8;

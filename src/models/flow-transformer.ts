@@ -144,7 +144,10 @@ const EPSILON = 1e-6;
 const LEAST_TIME = 0.05;
 
 /** x [batch, …sample] to patches [batch · tokens, patch · patch · channels]. */
-function patchify(x: Tensor, { sample, patch }: FlowTransformerConfig): Tensor {
+export function patchify(
+  x: Tensor,
+  { sample, patch }: Pick<FlowTransformerConfig, "sample" | "patch">,
+): Tensor {
   const [height, width, channels] = sample.slice(-3) as [number, number, number];
   const [rows, columns] = [height / patch, width / patch];
   const cut = reshape(x, [-1, rows, patch, columns, patch, channels]); // [batch · frames, …]

@@ -32,7 +32,7 @@ export function borderColor({ data, shape: [height, width] }: Raster): Rgb {
   return [median(0), median(1), median(2)];
 }
 
-/** 1 where an image differs from the colour of its border, row by row. Throws a DataError for an image that is not finite. */
+/** 1 where a pixel is foreground, row by row. Throws a DataError for an image that is not finite. */
 export function foregroundOf(image: Raster): Uint8Array {
   checkFinite(image, "colour-blind detector");
   const { data, shape } = image;

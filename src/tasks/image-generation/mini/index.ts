@@ -4,6 +4,7 @@ export * from "./components.ts";
 export * from "./config.ts";
 export * from "./detector.ts";
 export * from "./image-metrics.ts";
+export * from "./labelled-shapes.ts";
 export * from "./prompts.ts";
 export * from "./quadrant.ts";
 export * from "./ring.ts";

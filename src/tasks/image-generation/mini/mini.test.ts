@@ -7,11 +7,12 @@ import { blankRaster, type Raster, type Rgb } from "../../../image/raster.ts";
 import { orderlessKey, parseRecord } from "../record.ts";
 import { relationsOf } from "../relative-position.ts";
 import { tags } from "../vocabulary.ts";
-import { borderColor, detectShapes, structureScore } from "./color-blind-detector.ts";
+import { borderColor, detectShapes, foregroundOf, structureScore } from "./color-blind-detector.ts";
 import { componentsOf } from "./components.ts";
 import { miniConfig } from "./config.ts";
 import { detect } from "./detector.ts";
 import { layoutEntropy, redness } from "./image-metrics.ts";
+import { labelledShapes, shapeLabels } from "./labelled-shapes.ts";
 import { type MiniItem, miniSuites } from "./prompts.ts";
 import { quadrantTask } from "./quadrant.ts";
 import { addNoise, drawScene, renderScene, type Scene, SIDE } from "./scene.ts";
@@ -417,6 +418,50 @@ describe("the colour-blind detector", () => {
     const image = blankRaster(5, 4, [3, -0.25, 0.5]);
     for (let at = 0; at < 6; at++) image.data[at] = -1; // the minority of the border
     expect(borderColor(image)).toEqual([1, -0.25, 0.5]);
+  });
+});
+
+describe("the foreground", () => {
+  it("is the true mask, also of images with noise or in other colours", () => {
+    for (let key = 0; key < 200; key++) {
+      const random = stream("foreground", key);
+      const { image, mask } = genevalMini.illustrate(random, config);
+      expect(foregroundOf(image)).toEqual(mask);
+      const reddened = image.data.map((value, at) => (at % 3 === 0 ? value + 0.3 : value));
+      const red = foregroundOf({ ...image, data: reddened });
+      const wrong = red.filter((bit, pixel) => bit !== mask[pixel]).length;
+      expect(wrong).toBe(0);
+      addNoise(image, 0.05, random);
+      const noisy = foregroundOf(image).filter((bit, pixel) => bit !== mask[pixel]).length;
+      expect(noisy).toBeLessThan(3);
+    }
+  });
+
+  it("of a grey image is empty, and NaN is an error", () => {
+    const grey = blankRaster(SIDE, SIDE, [0.1, 0.1, 0.1]);
+    expect(foregroundOf(grey).some((bit) => bit === 1)).toBe(false);
+    grey.data[5] = Number.NaN;
+    expect(() => foregroundOf(grey)).toThrow(DataError);
+  });
+});
+
+describe("labelled shapes", () => {
+  it("show what their label says, every label as often", () => {
+    const labels = shapeLabels(config);
+    expect(labels).toBe(16);
+    const counts = Array.from({ length: labels }, () => 0);
+    const numbers = new Set<number>();
+    for (let key = 0; key < 400; key++) {
+      const { image, label } = labelledShapes(stream("labelled", key), config);
+      const { objects } = detect(image);
+      const [shape, color] = [shapes[Math.floor(label / 4)], miniColors[label % 4]];
+      expect(objects.length).toBeGreaterThan(0);
+      for (const object of objects) expect([object.shape, object.color]).toEqual([shape, color]);
+      numbers.add(objects.length);
+      counts[label]!++;
+    }
+    expect(numbers).toEqual(new Set([1, 2, 3, 4]));
+    for (const count of counts) expect(Math.abs(count - 25)).toBeLessThan(20);
   });
 });
 
