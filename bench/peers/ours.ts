@@ -3,7 +3,6 @@
 // `ours.js prepare <width> <folder>` writes the initial weights and the batch that the peers read; ours draws them from the
 // same named streams, so both sides start alike.
 
-import { readFileSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { groupAdvantages } from "../../src/algorithms/advantages.ts";
@@ -14,14 +13,15 @@ import { randomStream } from "../../src/core/random.ts";
 import { mean } from "../../src/core/statistics.ts";
 import { LocalEngine } from "../../src/engine/local-engine.ts";
 import { configureRuntime } from "../../src/tensor/index.ts";
+import { memoryBytes, versions } from "./process-facts.ts";
 import {
   PROMPT_LENGTH,
   PROMPT_TOKENS,
   PROMPTS,
   trainingShapes,
+  type DecoderJob,
   type Evidence,
   type GrpoJob,
-  type Job,
   type Measurement,
   type SampleJob,
   type TrainJob,
@@ -57,7 +57,7 @@ async function prepare(width: number, folder: string): Promise<void> {
 }
 
 /** Times of the repetitions after the warm-up. */
-async function timed(job: Job, work: () => Promise<void>): Promise<number[]> {
+async function timed(job: DecoderJob, work: () => Promise<void>): Promise<number[]> {
   const times: number[] = [];
   for (let run = 0; run < job.warmUp + job.repetitions; run++) {
     const start = performance.now();
@@ -153,15 +153,7 @@ async function grpo(engine: LocalEngine, job: GrpoJob): Promise<Measured> {
   return { timesMs, evidence: evidence[0]! };
 }
 
-/** A line of /proc/self/status in bytes: VmHWM is the peak, VmRSS what is resident now. */
-function memoryBytes(name: "VmHWM" | "VmRSS"): number {
-  const line = new RegExp(`${name}:\\s+(\\d+) kB`).exec(
-    readFileSync("/proc/self/status", "utf8"),
-  )![1]!;
-  return Number(line) * 1024;
-}
-
-async function measure(job: Job): Promise<Measurement> {
+async function measure(job: DecoderJob): Promise<Measurement> {
   configureRuntime({ threads: job.threads, spinning: true });
   const engine = makeEngine(job.width);
   const startMemoryBytes = memoryBytes("VmRSS");
@@ -173,17 +165,15 @@ async function measure(job: Job): Promise<Measurement> {
         : await grpo(engine, job);
   const parameters = engine.parameterCount;
   engine.dispose();
-  const path = "node_modules/onnxruntime-node/package.json"; // run.sh starts us at the root
-  const { version } = JSON.parse(readFileSync(path, "utf8")) as { version: string };
   return {
     ...measured,
     parameters,
     startMemoryBytes,
     peakMemoryBytes: memoryBytes("VmHWM"),
-    versions: { node: process.versions.node, "onnxruntime-node": version },
+    versions: versions(),
   };
 }
 
 const [first = "", ...rest] = process.argv.slice(2);
 if (first === "prepare") await prepare(Number(rest[0]), rest[1]!);
-else console.log(JSON.stringify(await measure(JSON.parse(first) as Job)));
+else console.log(JSON.stringify(await measure(JSON.parse(first) as DecoderJob)));

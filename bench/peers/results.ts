@@ -3,7 +3,10 @@
 import { quantile } from "../../src/core/statistics.ts";
 import {
   COMPARED_STEPS,
+  FLOW_IMAGES,
+  FLOW_UPDATES,
   type Evidence,
+  type FlowJob,
   type Job,
   type Measurement,
   type Peer,
@@ -26,10 +29,28 @@ function stepDifference(ours: readonly number[] = [], theirs: readonly number[] 
     : difference(ours.slice(0, steps), theirs.slice(0, steps));
 }
 
+const relative = (x = Number.NaN, y = Number.NaN): number => Math.abs(x / y - 1);
+
 interface Comparison {
   readonly what: string;
   readonly value: number;
   readonly limit: number;
+}
+
+/** Velocities; samples of the first epoch, for which the peer has our noise; losses and gradient norms of the first updates. */
+function flowComparisons({ part }: FlowJob, ours: Evidence, theirs: Evidence): Comparison[] {
+  const updates = part === "matching" ? COMPARED_STEPS : FLOW_UPDATES;
+  const losses = difference(ours.losses?.slice(0, updates), theirs.losses?.slice(0, updates));
+  const norms = Array.from({ length: updates }, (_, index) =>
+    relative(ours.gradientNorms?.[index], theirs.gradientNorms?.[index]),
+  );
+  const samples = { what: "samples", value: theirs.sampleDifference ?? Number.NaN, limit: 1e-4 };
+  return [
+    { what: "velocity", value: theirs.velocityDifference ?? Number.NaN, limit: 1e-4 },
+    ...(part === "matching" ? [] : [samples]),
+    { what: "loss", value: losses, limit: part === "matching" ? 1e-4 : 1e-5 },
+    { what: "gradient norm (relative)", value: Math.max(...norms), limit: 1e-3 },
+  ];
 }
 
 /**
@@ -37,14 +58,15 @@ interface Comparison {
  * log-probabilities of greedy continuations, or figures of the first rollout. A value above its limit means that they did not do the
  * same work.
  */
-function comparisons(kind: Job["kind"], ours: Measurement, theirs: Measurement): Comparison[] {
+function comparisons(job: Job, ours: Measurement, theirs: Measurement): Comparison[] {
   const [a, b]: [Evidence, Evidence] = [ours.evidence, theirs.evidence];
   const parameters = {
     what: "parameters",
     value: Math.abs(ours.parameters - theirs.parameters),
     limit: 0,
   };
-  if (kind === "train") {
+  if (job.kind === "flow") return [parameters, ...flowComparisons(job, a, b)];
+  if (job.kind === "train") {
     const first = (list: readonly number[] = []): readonly number[] =>
       list.slice(0, COMPARED_STEPS);
     return [
@@ -57,12 +79,11 @@ function comparisons(kind: Job["kind"], ours: Measurement, theirs: Measurement):
       },
     ];
   }
-  if (kind === "sample") {
+  if (job.kind === "sample") {
     const value = difference(a.greedyLogProbs?.flat(), b.greedyLogProbs?.flat());
     return [parameters, { what: "log-probability", value, limit: 1e-4 }];
   }
   // Both sides sample with their own random numbers: equal only up to the noise of 64 completions.
-  const relative = (x = Number.NaN, y = Number.NaN): number => Math.abs(x / y - 1);
   return [
     parameters,
     {
@@ -99,11 +120,15 @@ export interface Row {
   readonly ratioRange: readonly [least: number, most: number];
 }
 
-/** What a time is shown as: tokens per second for sampling, else milliseconds. */
+/** What a time is shown as: tokens or images per second for sampling, else milliseconds. */
 function unitOf(job: Job): { readonly name: string; readonly of: (ms: number) => string } {
-  if (job.kind !== "sample") return { name: "ms", of: (ms) => ms.toFixed(ms < 100 ? 1 : 0) };
-  const tokens = job.rows * job.newTokens;
-  return { name: "tokens/s", of: (ms) => Math.round((1000 * tokens) / ms).toLocaleString("en") };
+  const rate = (what: string, count: number) => ({
+    name: `${what}/s`,
+    of: (ms: number) => Math.round((1000 * count) / ms).toLocaleString("en"),
+  });
+  if (job.kind === "sample") return rate("tokens", job.rows * job.newTokens);
+  if (job.kind === "flow" && job.part === "sample") return rate("images", FLOW_IMAGES);
+  return { name: "ms", of: (ms) => ms.toFixed(ms < 100 ? 1 : 0) };
 }
 
 const middle = ({ timesMs }: Measurement): number => median(timesMs);
@@ -136,7 +161,7 @@ export function makeRow(
     parameters: ours[0]!.parameters,
     ours,
     theirs,
-    comparisons: theirs.length === 0 ? [] : comparisons(job.kind, ours[0]!, theirs[0]!),
+    comparisons: theirs.length === 0 ? [] : comparisons(job, ours[0]!, theirs[0]!),
     ...(failure !== undefined && { failure }),
     ratio: overall(theirs) / overall(ours),
     ratioRange: [Math.min(...ratios), Math.max(...ratios)],
@@ -214,9 +239,13 @@ const NOTES = `Times are medians, of each process and then of the rounds; in bra
 ours, in brackets its least and greatest value over the rounds. Memory is the peak resident memory of the process (VmHWM); in brackets
 what came on top of libraries and weights.`;
 
-export function document(rows: readonly Row[], facts: Readonly<Record<string, string>>): string {
+export function document(
+  title: string,
+  rows: readonly Row[],
+  facts: Readonly<Record<string, string>>,
+): string {
   return [
-    "# Alidade and its peers",
+    `# ${title}`,
     "",
     ...Object.entries(facts).map(([name, value]) => `- ${name}: ${value}`),
     "",

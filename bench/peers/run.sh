@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures Alidade against its peers: bash bench/peers/run.sh [--quick] [--only NAME]... [--rounds N] [--busy]
+# Measures Alidade against its peers: bash bench/peers/run.sh [--quick] [--suite NAME]... [--only NAME]... [--rounds N] [--busy]
 # Makes what is missing (Python environment, JavaScript peer, build) and leaves it there for the next time.
 # ALIDADE_PEERS_VENV names a Python environment to use instead of bench/peers/.venv.
 set -euo pipefail
@@ -13,7 +13,10 @@ if [ -z "${ALIDADE_PEERS_VENV:-}" ] && ! cmp -s $here/requirements.txt "$venv/in
   cp $here/requirements.txt "$venv/installed.txt"
 fi
 if [ ! -e node_modules ]; then npm ci; fi
-if ! cmp -s $here/package-lock.json $here/node_modules/installed.json; then
+# The JavaScript peer belongs to the decoders.
+if [[ " $* " == *" --suite flow "* && " $* " != *" --suite decoder "* ]]; then
+  :
+elif ! cmp -s $here/package-lock.json $here/node_modules/installed.json; then
   npm ci --prefix $here --ignore-scripts
   cp $here/package-lock.json $here/node_modules/installed.json
 fi
@@ -21,5 +24,7 @@ node_modules/.bin/tsc -p $here/tsconfig.json
 
 status=0
 node $here/.build/js/$here/run.js --python "$venv/bin/python" "$@" || status=$?
-if [ -e $here/RESULTS.md ]; then node_modules/.bin/oxfmt $here/RESULTS.md $here/results.json; fi
+for file in $here/RESULTS*.md $here/results*.json; do
+  if [ -e "$file" ]; then node_modules/.bin/oxfmt "$file"; fi
+done
 exit $status

@@ -1,5 +1,5 @@
-// Runs every workload (workloads.ts) in turn, ours and theirs alternately, each measurement in a fresh process, and prints one
-// table (results.ts). run.sh starts it at the root of the repository.
+// Runs every workload (workloads.ts) in turn, ours and theirs alternately, each measurement in a fresh process, and prints a
+// table of each suite (results.ts). run.sh starts it at the root of the repository.
 
 import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
@@ -9,11 +9,18 @@ import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { document, isWrong, makeRow, type Row } from "./results.ts";
-import { workloads, type Job, type Measurement, type Peer, type Workload } from "./workloads.ts";
+import {
+  suites,
+  type Job,
+  type Measurement,
+  type Peer,
+  type Suite,
+  type Workload,
+} from "./workloads.ts";
 
 const HERE = "bench/peers";
 const BUILD = `${HERE}/.build`;
-const OURS = `${BUILD}/js/${HERE}/ours.js`;
+const OURS = `${BUILD}/js/${HERE}`;
 const PROCESS_LIMIT_MS = 15 * 60_000;
 
 /** Standard output of a process; throws with the end of its standard error when it fails. */
@@ -89,13 +96,14 @@ const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
 
 /** Ours, every peer, ours, every peer, … */
 async function runWorkload(
+  program: string,
   workload: Workload,
   peers: readonly Peer[],
   python: string,
   rounds: number,
   quick: boolean,
 ): Promise<Row[]> {
-  const model = `${BUILD}/models/${workload.width}`;
+  const model = `${BUILD}/models/${workload.model}`;
   const job = workload.job(model, quick);
   const ours: Measurement[] = [];
   const theirs = peers.map((): Measurement[] => []);
@@ -104,7 +112,7 @@ async function runWorkload(
     const say = (who: string): void =>
       console.error(`${workload.name}, round ${round}/${rounds}: ${who}`);
     say("alidade");
-    ours.push(await measured("node", OURS, job));
+    ours.push(await measured("node", program, job));
     for (const [index, peer] of peers.entries()) {
       if (failures.has(peer) || round > (peer.rounds ?? rounds)) continue;
       say(peer.label);
@@ -137,6 +145,7 @@ function fail(message: string): never {
 const { values: options } = parseArgs({
   options: {
     quick: { type: "boolean", default: false },
+    suite: { type: "string", multiple: true },
     only: { type: "string", multiple: true },
     rounds: { type: "string" },
     busy: { type: "boolean", default: false },
@@ -144,26 +153,45 @@ const { values: options } = parseArgs({
   },
 });
 const { quick, python } = options;
-const rounds = Number(options.rounds ?? (quick ? 1 : 3));
-if (!Number.isInteger(rounds) || rounds < 1) fail(`--rounds ${options.rounds}: not a count`);
+
+/** Rounds of a suite. */
+function roundsOf(suite: Suite): number {
+  const rounds = Number(options.rounds ?? (quick ? 1 : suite.rounds));
+  if (!Number.isInteger(rounds) || rounds < 1) fail(`--rounds ${options.rounds}: not a count`);
+  return rounds;
+}
+
+interface Choice {
+  readonly workload: Workload;
+  readonly peers: readonly Peer[];
+}
 
 /** Workloads with the peers that were asked for, by the name of the workload or of the peer's program. */
-const chosen = workloads
-  .map((workload) => ({
-    workload,
-    peers: workload.peers.filter(
-      ({ program }) =>
-        options.only === undefined ||
-        options.only.includes(workload.name) ||
-        options.only.includes(program.split(".")[0]!),
-    ),
-  }))
-  .filter(({ peers }) => peers.length > 0);
+const choicesOf = (suite: Suite): Choice[] =>
+  suite.workloads
+    .map((workload) => ({
+      workload,
+      peers: workload.peers.filter(
+        ({ program }) =>
+          options.only === undefined ||
+          options.only.includes(workload.name) ||
+          options.only.includes(program.split(".")[0]!),
+      ),
+    }))
+    .filter(({ peers }) => peers.length > 0);
+
+const wanted = suites.filter(
+  ({ name }) => options.suite === undefined || options.suite.includes(name),
+);
+if (wanted.length === 0)
+  fail(`--suite: expected one of ${suites.map(({ name }) => name).join(", ")}`);
+const chosen = wanted
+  .map((suite) => ({ suite, choices: choicesOf(suite) }))
+  .filter(({ choices }) => choices.length > 0);
 if (chosen.length === 0) {
-  const names = workloads.flatMap(({ name, peers }) => [
-    name,
-    ...peers.map(({ program }) => program.split(".")[0]!),
-  ]);
+  const names = wanted
+    .flatMap(({ workloads }) => workloads)
+    .flatMap(({ name, peers }) => [name, ...peers.map(({ program }) => program.split(".")[0]!)]);
   fail(`--only: expected one of ${[...new Set(names)].join(", ")}`);
 }
 
@@ -177,36 +205,49 @@ if (busyBefore > 0.1) {
   if (whole && !options.busy) fail(`${message} (--busy measures all the same)`);
   console.error(message);
 }
-const watch = watchProcessors();
-for (const width of new Set(chosen.map(({ workload }) => workload.width))) {
-  await output("node", [OURS, "prepare", String(width), `${BUILD}/models/${width}`]);
-}
-const rows: Row[] = [];
-for (const { workload, peers } of chosen) {
-  rows.push(...(await runWorkload(workload, peers, python, rounds, quick)));
+
+/** Everything that a table says beside its rows. */
+async function factsOf(
+  rows: readonly Row[],
+  rounds: number,
+  busy: number,
+): Promise<Record<string, string>> {
+  const versions = Object.assign(
+    {},
+    ...rows.flatMap(({ ours, theirs }) => [...ours, ...theirs]).map((one) => one.versions),
+  ) as Record<string, string>;
+  return {
+    command: ["bash bench/peers/run.sh", ...process.argv.slice(2)]
+      .join(" ")
+      .replace(/ --python \S+/, ""),
+    date: new Date().toISOString().slice(0, 10),
+    machine: `${cpus()[0]?.model.trim()}, ${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB; others took ${percent(busy)} of the processors meanwhile`,
+    versions: Object.entries(versions)
+      .toSorted(([a], [b]) => (a < b ? -1 : 1))
+      .map(([name, version]) => `${name} ${version}`)
+      .join(", "),
+    revision: (await output("git", ["describe", "--always", "--dirty", "--exclude=*"])).trim(),
+    rounds: `${rounds}, 2 threads everywhere`,
+  };
 }
 
-const versions = Object.assign(
-  {},
-  ...rows.flatMap(({ ours, theirs }) => [...ours, ...theirs]).map((one) => one.versions),
-) as Record<string, string>;
-const facts = {
-  command: ["bash bench/peers/run.sh", ...process.argv.slice(2)]
-    .join(" ")
-    .replace(/ --python \S+/, ""),
-  date: new Date().toISOString().slice(0, 10),
-  machine: `${cpus()[0]?.model.trim()}, ${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB; others took ${percent(watch())} of the processors meanwhile`,
-  versions: Object.entries(versions)
-    .toSorted(([a], [b]) => (a < b ? -1 : 1))
-    .map(([name, version]) => `${name} ${version}`)
-    .join(", "),
-  revision: (await output("git", ["describe", "--always", "--dirty", "--exclude=*"])).trim(),
-  rounds: `${rounds}, 2 threads everywhere`,
-};
-const text = document(rows, facts);
-console.log(`\n${text}`);
-const folder = whole ? HERE : BUILD;
-await writeFile(join(folder, "RESULTS.md"), text);
-await writeFile(join(folder, "results.json"), `${JSON.stringify({ facts, rows }, null, 2)}\n`);
-console.error(`written: ${folder}/RESULTS.md and results.json`);
-if (rows.some(isWrong)) process.exitCode = 1;
+for (const { suite, choices } of chosen) {
+  const rounds = roundsOf(suite);
+  const program = join(OURS, suite.program);
+  const watch = watchProcessors();
+  for (const model of new Set(choices.map(({ workload }) => workload.model))) {
+    await output("node", [program, "prepare", model, `${BUILD}/models/${model}`]);
+  }
+  const rows: Row[] = [];
+  for (const { workload, peers } of choices) {
+    rows.push(...(await runWorkload(program, workload, peers, python, rounds, quick)));
+  }
+  const facts = await factsOf(rows, rounds, watch());
+  const text = document(suite.title, rows, facts);
+  console.log(`\n${text}`);
+  const folder = whole ? HERE : BUILD;
+  await writeFile(join(folder, suite.table), text);
+  await writeFile(join(folder, suite.data), `${JSON.stringify({ facts, rows }, null, 2)}\n`);
+  console.error(`written: ${folder}/${suite.table} and ${suite.data}`);
+  if (rows.some(isWrong)) process.exitCode = 1;
+}

@@ -1,15 +1,14 @@
 // What bench/peers measures, and what ratio is required. A job is plain JSON: one argument of the process that measures it,
-// on our side (ours.ts) and on theirs, so that both read the same sizes and the same optimiser settings.
+// on our side (ours.ts, ours-flow.ts) and on theirs, so that both read the same sizes and the same optimiser settings.
 
 import type { StepOptions } from "../../src/core/engine.ts";
 
 interface JobBase {
-  readonly width: number;
   /** Runs before the clock counts. */
   readonly warmUp: number;
   readonly repetitions: number;
   readonly threads: number;
-  /** Folder of the initial weights (Hugging Face layout) and of batch.json. */
+  /** Folder of the initial weights (Hugging Face layout, or Alidade's of a flow model) and of batch.json. */
   readonly model: string;
   /** Which setting of a peer is measured; ours ignores it. */
   readonly variant?: string;
@@ -17,6 +16,7 @@ interface JobBase {
 
 export interface TrainJob extends JobBase {
   readonly kind: "train";
+  readonly width: number;
   readonly rows: number;
   readonly time: number;
   readonly optimiser: StepOptions;
@@ -24,6 +24,7 @@ export interface TrainJob extends JobBase {
 
 export interface SampleJob extends JobBase {
   readonly kind: "sample";
+  readonly width: number;
   readonly rows: number;
   /** Completions of one prompt; rows / group prompts. */
   readonly group: number;
@@ -32,13 +33,22 @@ export interface SampleJob extends JobBase {
 
 export interface GrpoJob extends JobBase {
   readonly kind: "grpo";
+  readonly width: number;
   readonly prompts: number;
   readonly group: number;
   readonly newTokens: number;
   readonly optimiser: StepOptions;
 }
 
-export type Job = TrainJob | SampleJob | GrpoJob;
+/** The image model; its sizes are in src/cli/flow-benchmarks.ts. */
+export interface FlowJob extends JobBase {
+  readonly kind: "flow";
+  /** What is timed: a rollout, the updates on it, both; or a step of flow matching. */
+  readonly part: "sample" | "update" | "epoch" | "matching";
+}
+
+export type DecoderJob = TrainJob | SampleJob | GrpoJob;
+export type Job = DecoderJob | FlowJob;
 
 /** The line of JSON that a measuring process prints last. */
 export interface Measurement {
@@ -55,7 +65,7 @@ export interface Measurement {
 
 /** What both sides must agree on. */
 export interface Evidence {
-  /** Training: loss and gradient norm of the steps of the warm-up, from the same weights. */
+  /** Training: losses and gradient norms of the steps, from the same weights. */
   readonly losses?: readonly number[];
   readonly gradientNorms?: readonly number[];
   /** Sampling: log-probabilities of the greedy continuations of the first prompts. */
@@ -64,11 +74,19 @@ export interface Evidence {
   readonly entropy?: number;
   readonly gradientNorm?: number;
   readonly completionTokens?: number;
+  /** Flow models, of the peer: largest difference from our velocities, and from our samples of the first epoch. */
+  readonly velocityDifference?: number;
+  readonly sampleDifference?: number;
 }
 
 export interface Peer {
   readonly label: string;
-  readonly program: "torch_train.py" | "hf_generate.py" | "trl_step.py" | "tfjs.mjs";
+  readonly program:
+    | "torch_train.py"
+    | "torch_flow.py"
+    | "hf_generate.py"
+    | "trl_step.py"
+    | "tfjs.mjs";
   readonly variant?: string;
   /** Least ratio of their median time to ours; null: shown, not required. */
   readonly required: number | null;
@@ -85,8 +103,24 @@ export interface Workload {
   readonly name: string;
   readonly title: string;
   readonly job: (model: string, quick: boolean) => Job;
-  readonly width: number;
+  /** What `prepare` of our program calls the model. */
+  readonly model: string;
   readonly peers: readonly Peer[];
+}
+
+/** Workloads with a table of their own. */
+export interface Suite {
+  /** As `--suite` takes it. */
+  readonly name: "decoder" | "flow";
+  /** Of the table. */
+  readonly title: string;
+  /** Our measuring program. */
+  readonly program: "ours.js" | "ours-flow.js";
+  /** Where the table of a whole run goes, and what it was made of. */
+  readonly table: string;
+  readonly data: string;
+  readonly rounds: number;
+  readonly workloads: readonly Workload[];
 }
 
 const THREADS = 2;
@@ -141,7 +175,7 @@ function training(width: number, required: number, repetitions: number): Workloa
   return {
     name: `train-${width}`,
     title: `training step, width ${width}, ${rows} x ${time} tokens`,
-    width,
+    model: String(width),
     peers,
     job: (model, quick) => ({
       kind: "train",
@@ -169,7 +203,7 @@ function sampling(rows: number, group: number, repetitions: number): Workload {
   return {
     name: group === 1 ? `sample-${rows}` : `sample-${rows}-g${group}`,
     title: `sampling, width 256, batch ${rows}${group === 1 ? "" : ` = ${rows / group} prompts x ${group}`}, ${PROMPT_LENGTH} + ${newTokens} tokens`,
-    width: 256,
+    model: "256",
     peers: [peer("dynamic"), peer("static")],
     job: (model, quick) => ({
       kind: "sample",
@@ -188,7 +222,7 @@ function sampling(rows: number, group: number, repetitions: number): Workload {
 const grpo: Workload = {
   name: "grpo",
   title: `GRPO step, width 256, 8 prompts x 8, ${PROMPT_LENGTH} + 64 tokens`,
-  width: 256,
+  model: "256",
   peers: [{ label: "TRL GRPOTrainer", program: "trl_step.py", required: 2.5 }],
   job: (model, quick) => ({
     kind: "grpo",
@@ -204,14 +238,65 @@ const grpo: Workload = {
   }),
 };
 
-export const workloads: readonly Workload[] = [
-  training(96, 1.2, 16),
-  training(256, 1, 10),
-  training(512, 1, 8),
-  sampling(16, 1, 8),
-  sampling(64, 1, 6),
-  sampling(256, 1, 4),
-  sampling(64, 8, 6),
-  sampling(256, 8, 4),
-  grpo,
-];
+/** Images of an epoch, 16 prompts x 16, and its optimiser steps. */
+export const FLOW_IMAGES = 256;
+export const FLOW_UPDATES = 2;
+
+/** The required ratio has to be reached against the faster of both variants. */
+function flow(part: FlowJob["part"], title: string, repetitions: number): Workload {
+  const peer = { program: "torch_flow.py", required: 1.5 } as const;
+  return {
+    name: `flow-${part}`,
+    title,
+    model: "flow",
+    peers: [
+      { ...peer, label: "PyTorch eager", variant: "eager" },
+      { ...peer, label: "PyTorch torch.compile", variant: "compile", optional: true },
+    ],
+    job: (model, quick) => ({
+      kind: "flow",
+      model,
+      part,
+      threads: THREADS,
+      warmUp: COMPARED_STEPS,
+      repetitions: quick ? 2 : repetitions,
+    }),
+  };
+}
+
+const decoders: Suite = {
+  name: "decoder",
+  title: "Alidade and its peers",
+  program: "ours.js",
+  table: "RESULTS.md",
+  data: "results.json",
+  rounds: 3,
+  workloads: [
+    training(96, 1.2, 16),
+    training(256, 1, 10),
+    training(512, 1, 8),
+    sampling(16, 1, 8),
+    sampling(64, 1, 6),
+    sampling(256, 1, 4),
+    sampling(64, 8, 6),
+    sampling(256, 8, 4),
+    grpo,
+  ],
+};
+
+const flows: Suite = {
+  name: "flow",
+  title: "Alidade and its peers: the image model of Flow-GRPO",
+  program: "ours-flow.js",
+  table: "RESULTS-FLOW.md",
+  data: "results-flow.json",
+  rounds: 5,
+  workloads: [
+    flow("sample", "rollout, 16 prompts x 16 images, 10 steps", 8),
+    flow("update", "updates on 256 images x 3 steps", 8),
+    flow("epoch", "GRPO epoch: rollout and updates", 8),
+    flow("matching", "flow matching step, 128 images", 16),
+  ],
+};
+
+export const suites: readonly Suite[] = [decoders, flows];

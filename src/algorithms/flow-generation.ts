@@ -2,7 +2,7 @@
 
 import type { TokenIds } from "../core/engine.ts";
 import { RunError } from "../core/errors.ts";
-import type { DenoiseStep, FlowDraw, FlowEngine } from "../core/flow-engine.ts";
+import type { DenoiseOptions, DenoiseStep, FlowDraw, FlowEngine } from "../core/flow-engine.ts";
 import type { PixelAdvantage } from "../core/flow-spec.ts";
 import { stepCoefficients } from "../core/flow-transition.ts";
 import type { Drawing } from "../core/image-task.ts";
@@ -54,13 +54,19 @@ export interface TrainedStep extends ScheduledStep {
   readonly draw: FlowDraw;
 }
 
+/** What is sampled from a prompt, and what training needs of it. */
+export interface Trajectories {
+  /** x_0 `[row · sample]`. */
+  readonly samples: Float32Array;
+  /** Those that are trained; none where the objective has no use for them. */
+  readonly steps: readonly TrainedStep[];
+}
+
 /** Everything by sample, group after group. */
-export interface FlowGeneration<Item, Image extends Drawing> {
+export interface FlowGeneration<Item, Image extends Drawing> extends Trajectories {
   readonly items: readonly Item[];
   readonly prompts: readonly TokenIds[];
   readonly images: readonly Image[];
-  /** x_0 `[row · sample]`. */
-  readonly samples: Float32Array;
   readonly scored: readonly ScoredOutput[];
   /** null: not known, or its sample was dropped. */
   readonly rewards: readonly (number | null)[];
@@ -71,7 +77,6 @@ export interface FlowGeneration<Item, Image extends Drawing> {
   readonly withoutSpread: number;
   readonly promptCount: number;
   readonly dropped: number;
-  readonly steps: readonly TrainedStep[];
 }
 
 /** Training items of an epoch: different ones while the task has so many. */
@@ -94,7 +99,7 @@ export function epochItems<Item, Config, Image extends Drawing>(
 
 function denoiseRules(
   steps: readonly ScheduledStep[],
-  { sampling, objective }: FlowGrpoSettings,
+  { sampling, objective }: Pick<FlowGrpoSettings, "sampling" | "objective">,
 ): DenoiseStep<FlowRule>[] {
   const ode = sampling.solver === "euler" ? "euler" : "dpm2";
   if (objective.type !== "policy" || sampling.noise.level === 0) return steps.map(() => ode);
@@ -122,6 +127,34 @@ function sharedNoise(
   return noise;
 }
 
+/** One trajectory of each prompt along the steps of a schedule. */
+export async function drawTrajectories(
+  engine: FlowEngine<FlowLoss, FlowRule>,
+  prompts: readonly TokenIds[],
+  settings: Pick<FlowGrpoSettings, "sampling" | "objective" | "guidance">,
+  given: { readonly steps: readonly ScheduledStep[] } & Pick<
+    DenoiseOptions<FlowRule>,
+    "random" | "noise"
+  >,
+): Promise<Trajectories> {
+  const { steps, ...start } = given;
+  const { objective, guidance } = settings;
+  const { samples, states, draws } = await engine.denoise(prompts, {
+    ...start,
+    weights: samplerWeights(objective),
+    guidance,
+    times: [...steps.map(({ time }) => time), 0],
+    steps: denoiseRules(steps, settings),
+    keep: objective.type === "policy",
+  });
+  const trained = steps.flatMap((step, index): TrainedStep[] => {
+    const draw = draws[index];
+    if (!step.isTrained || draw == null) return [];
+    return [{ ...step, before: states[index]!, after: states[index + 1]!, draw }];
+  });
+  return { samples, steps: trained };
+}
+
 export async function generateFlows<Item, Config, Image extends Drawing>(
   context: FlowGenerationContext<Item, Config, Image>,
   settings: FlowGrpoSettings,
@@ -129,23 +162,19 @@ export async function generateFlows<Item, Config, Image extends Drawing>(
   epoch: number,
 ): Promise<FlowGeneration<Item, Image>> {
   const { engine, environment, seed, run } = context;
-  const { group, sampling, guidance, objective } = settings;
+  const { group, sampling, objective } = settings;
   const chosen = epochItems(environment, seed, epoch, settings.prompts);
   const items = chosen.flatMap((item) => Array.from({ length: group }, () => item));
   const encode = promptEncoder(environment);
   const prompts = items.map(encode);
   const steps = flowSteps(sampling, epoch - 1, randomStream(seed, "flow-grpo steps", epoch));
   const key = ["flow-grpo", seed, epoch] as const;
-  const { samples, states, draws } = await engine.denoise(prompts, {
-    weights: samplerWeights(objective),
-    guidance,
-    times: [...steps.map(({ time }) => time), 0],
-    steps: denoiseRules(steps, settings),
+  const { samples, steps: trained } = await drawTrajectories(engine, prompts, settings, {
+    steps,
     random: (row) => randomStream(...key, row),
     ...(sampling.initialNoise === "same" && {
       noise: sharedNoise(engine.sampleSize, chosen.length, group, key),
     }),
-    keep: objective.type === "policy",
   });
   if (!samples.every(Number.isFinite)) {
     throw brokenNumber("flow-grpo", epoch, run, "samples with numbers that are not");
@@ -153,11 +182,6 @@ export async function generateFlows<Item, Config, Image extends Drawing>(
   const images = imagesOf(environment, samples);
   const scored = await scoreImages(environment, items, images);
   const compared = await compare(context, settings, monitor, { epoch, items, images, scored });
-  const trained = steps.flatMap((step, index): TrainedStep[] => {
-    const draw = draws[index];
-    if (!step.isTrained || draw == null) return [];
-    return [{ ...step, before: states[index]!, after: states[index + 1]!, draw }];
-  });
   if (objective.type === "policy" && trained.length === 0) {
     throw new RunError({
       where: `flow-grpo epoch ${epoch}`,

@@ -16,7 +16,11 @@ import type { FlowGeneration, TrainedStep } from "./flow-generation.ts";
 import type { FlowGrpoSettings } from "./flow-grpo-settings.ts";
 
 type Objective<Type extends FlowObjective["type"]> = Extract<FlowObjective, { type: Type }>;
-type Generation = FlowGeneration<unknown, Drawing>;
+/** What is read of an epoch's samples. */
+type Generation = Pick<
+  FlowGeneration<unknown, Drawing>,
+  "prompts" | "samples" | "rewards" | "advantages" | "dense" | "steps"
+>;
 
 export interface UpdateContext {
   readonly engine: FlowEngine<FlowLoss, FlowRule>;

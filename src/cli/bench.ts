@@ -5,7 +5,8 @@ import type { Command } from "commander";
 import { unknownName } from "../core/errors.ts";
 import { now } from "../run/run-directory.ts";
 import { configureRuntime } from "../tensor/index.ts";
-import { benchmarks, type BenchmarkResult } from "./benchmarks.ts";
+import type { BenchmarkResult } from "./benchmark-timing.ts";
+import { benchmarks } from "./benchmarks.ts";
 import {
   collect,
   type CommandContext,
@@ -22,20 +23,18 @@ interface BenchOptions {
   readonly threads: number;
 }
 
-const row = ({
-  title,
-  ratio,
-  bestMs,
-  medianMs,
-  tokensPerSecond,
-  peakMemoryBytes,
-}: BenchmarkResult): string =>
+const whole = (value: number): string => Math.round(value).toLocaleString("en");
+
+const row = (result: BenchmarkResult): string =>
   [
-    title.padEnd(48),
-    `${ratio.toFixed(2)} of ceiling`,
-    `best ${bestMs.toFixed(2)} ms, median ${medianMs.toFixed(2)} ms`,
-    `${Math.round(tokensPerSecond).toLocaleString("en")} tokens/s`,
-    `peak ${Math.round(peakMemoryBytes / 2 ** 20)} MiB`,
+    result.title.padEnd(48),
+    `${result.ratio.toFixed(2)} of ceiling`,
+    `${whole(result.gigaflopsPerSecond)} GFLOP/s`,
+    `best ${result.bestMs.toFixed(2)} ms, median ${result.medianMs.toFixed(2)} ms`,
+    result.tokensPerSecond === undefined
+      ? `${whole(result.imagesPerSecond!)} images/s`
+      : `${whole(result.tokensPerSecond)} tokens/s`,
+    `peak ${whole(result.peakMemoryBytes / 2 ** 20)} MiB`,
   ].join("  ");
 
 async function bench(

@@ -1,63 +1,19 @@
-// What `alidade bench` measures. A speed is a ratio to the fastest matrix product of the same run, so that it means the same on
-// another machine; the best of many repetitions is taken for both, since noise only ever slows down.
+// What `alidade bench` measures; how: benchmark-timing.ts.
 
 import type { StepOptions } from "../core/engine.ts";
 import { supervisedLoss } from "../core/loss-spec.ts";
 import { randomStream, type Random } from "../core/random.ts";
-import { quantile } from "../core/statistics.ts";
 import { LocalEngine } from "../engine/local-engine.ts";
 import type { DecoderConfig } from "../models/decoder.ts";
-import { now } from "../run/run-directory.ts";
-import { allocate, compile, input, matmul } from "../tensor/index.ts";
-
-export interface BenchmarkResult {
-  /** As `--only` takes it; stable. */
-  readonly name: string;
-  /** For people. */
-  readonly title: string;
-  /** Share of the matmul ceiling of this run, from the best repetition of each. */
-  readonly ratio: number;
-  readonly bestMs: number;
-  readonly medianMs: number;
-  readonly gigaflopsPerSecond: number;
-  readonly ceilingGigaflopsPerSecond: number;
-  readonly tokensPerSecond: number;
-  readonly repetitions: number;
-  /** Largest resident memory of the process so far. */
-  readonly peakMemoryBytes: number;
-}
-
-interface Timing {
-  readonly bestMs: number;
-  readonly medianMs: number;
-}
-
-async function timed(repetitions: number, work: () => Promise<void> | void): Promise<Timing> {
-  const times: number[] = [];
-  for (let repetition = 0; repetition < repetitions; repetition++) {
-    const startMs = now();
-    await work();
-    times.push(now() - startMs);
-  }
-  return { bestMs: Math.min(...times), medianMs: quantile(times, 0.5) };
-}
-
-type Product = readonly [rows: number, inner: number, columns: number];
-
-/** Rate of the fastest of these products, in GFLOP/s. */
-export async function matmulCeiling(products: readonly Product[]): Promise<number> {
-  let best = 0;
-  for (const [rows, inner, columns] of products) {
-    using program = compile({ y: matmul(input("a", [rows, inner]), input("b", [inner, columns])) });
-    const binding = program.bind({
-      a: allocate("float32", [rows, inner]).fill(0.5),
-      b: allocate("float32", [inner, columns]).fill(0.25),
-    });
-    const { bestMs } = await timed(12, () => binding.runNow());
-    best = Math.max(best, (2 * rows * inner * columns) / bestMs / 1e6);
-  }
-  return best;
-}
+import {
+  matmulCeiling,
+  measured,
+  result,
+  timed,
+  type Measured,
+  type Product,
+} from "./benchmark-timing.ts";
+import { flowMatchingStep, flowRollout, flowUpdates } from "./flow-benchmarks.ts";
 
 /** A GPT of four layers with an MLP four times as wide: the model of the measurements in docs/log.md. */
 export function benchmarkModel(width: number): DecoderConfig {
@@ -95,30 +51,6 @@ const matrixSize = ({ layers, width, hiddenWidth, vocabularySize }: DecoderConfi
 const randomTokens = (random: Random, length: number): Int32Array =>
   Int32Array.from({ length }, () => random.integer(128));
 
-/** A result that does not know its name yet. */
-type Measured = Omit<BenchmarkResult, "name">;
-
-function result(
-  title: string,
-  timing: Timing,
-  flops: number,
-  tokens: number,
-  ceiling: number,
-  repetitions: number,
-): Measured {
-  const rate = flops / timing.bestMs / 1e6;
-  return {
-    title,
-    ratio: rate / ceiling,
-    ...timing,
-    gigaflopsPerSecond: rate,
-    ceilingGigaflopsPerSecond: ceiling,
-    tokensPerSecond: (1000 * tokens) / timing.bestMs,
-    repetitions,
-    peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
-  };
-}
-
 /** Forward, backward and optimiser over `rows` sequences of `time` tokens; the loss is on all but the first. */
 async function trainingStep(width: number, rows: number, time: number): Promise<Measured> {
   const config = benchmarkModel(width);
@@ -142,19 +74,8 @@ async function trainingStep(width: number, rows: number, time: number): Promise<
       [tokens, width, config.hiddenWidth],
       [tokens, config.hiddenWidth, width],
     ];
-    await timed(2, work);
-    const before = await matmulCeiling(products);
-    const repetitions = 12;
-    const timing = await timed(repetitions, work);
-    const ceiling = Math.max(before, await matmulCeiling(products));
-    return result(
-      `training step, width ${width}, ${rows} x ${time} tokens`,
-      timing,
-      flops,
-      tokens,
-      ceiling,
-      repetitions,
-    );
+    const title = `training step, width ${width}, ${rows} x ${time} tokens`;
+    return await measured({ title, repetitions: 12, flops, count: { tokens } }, products, work);
   } finally {
     engine.dispose();
   }
@@ -199,24 +120,21 @@ async function decodeStep(width: number, rows: number, group: number): Promise<M
     };
     const attention = config.layers * 4 * rows * (promptLength + newTokens / 2) * width;
     const flops = 2 * matrixSize(config) * rows + attention;
-    return result(
-      `decode step, width ${width}, batch ${rows}${group === 1 ? "" : ` = ${rows / group} x ${group}`}`,
-      timing,
-      flops,
-      rows,
-      ceiling,
-      repetitions,
-    );
+    const title = `decode step, width ${width}, batch ${rows}${group === 1 ? "" : ` = ${rows / group} x ${group}`}`;
+    return result({ title, repetitions, flops, count: { tokens: rows } }, timing, ceiling);
   } finally {
     engine.dispose();
   }
 }
 
-/** Every benchmark by name; the smaller ones first, so that peak memory means something. */
+/** Every benchmark by name; the smaller decoders first, so that peak memory means something. */
 export const benchmarks: Readonly<Record<string, () => Promise<Measured>>> = {
   "train-96": () => trainingStep(96, 64, 112),
   "decode-256-b16": () => decodeStep(256, 16, 1),
   "decode-256-b64": () => decodeStep(256, 64, 1),
   "decode-256-b64-g8": () => decodeStep(256, 64, 8),
   "train-256": () => trainingStep(256, 32, 128),
+  "flow-sample-64": flowRollout,
+  "flow-update-64": flowUpdates,
+  "flow-matching-64": flowMatchingStep,
 };
