@@ -87,7 +87,7 @@ function peerSettings() {
 }
 
 async function prepare(folder: string): Promise<void> {
-  const engine = openFlowBenchmarkEngine();
+  const engine = openFlowBenchmarkEngine(1);
   await mkdir(folder, { recursive: true });
   await engine.saveModel(folder);
   const prompts = flowBenchmarkPrompts();
@@ -165,8 +165,8 @@ async function run(
 }
 
 async function measure(job: FlowJob): Promise<Measurement> {
-  configureRuntime({ threads: job.threads, spinning: true });
-  const engine = openFlowBenchmarkEngine();
+  configureRuntime({ threads: 1, spinning: false }); // a lane a core, as a run has it
+  const engine = openFlowBenchmarkEngine(job.threads);
   const startMemoryBytes = memoryBytes("VmRSS");
   const measured = await run(engine, job);
   const parameters = engine.parameterCount;

@@ -49,17 +49,30 @@ export async function timed(
 
 export type Product = readonly [rows: number, inner: number, columns: number];
 
+/** What the ceiling is measured on. */
+export interface Ceiling {
+  readonly products: readonly Product[];
+  /** How many of a product are worked on at the same time, each by the threads of one operator. */
+  readonly lanes: number;
+}
+
 /** Rate of the fastest of these products, in GFLOP/s. */
-export async function matmulCeiling(products: readonly Product[]): Promise<number> {
+export async function matmulCeiling({ products, lanes }: Ceiling): Promise<number> {
   let best = 0;
   for (const [rows, inner, columns] of products) {
     using program = compile({ y: matmul(input("a", [rows, inner]), input("b", [inner, columns])) });
-    const binding = program.bind({
-      a: allocate("float32", [rows, inner]).fill(0.5),
-      b: allocate("float32", [inner, columns]).fill(0.25),
-    });
-    const { bestMs } = await timed(12, () => binding.runNow());
-    best = Math.max(best, (2 * rows * inner * columns) / bestMs / 1e6);
+    const bindings = Array.from({ length: lanes }, () =>
+      program.bind({
+        a: allocate("float32", [rows, inner]).fill(0.5),
+        b: allocate("float32", [inner, columns]).fill(0.25),
+      }),
+    );
+    const work =
+      lanes === 1
+        ? () => bindings[0]!.runNow()
+        : async () => void (await Promise.all(bindings.map((binding) => binding.run())));
+    const { bestMs } = await timed(12, work);
+    best = Math.max(best, (2 * lanes * rows * inner * columns) / bestMs / 1e6);
   }
   return best;
 }
@@ -98,11 +111,11 @@ export function result(
 /** Twice to warm up, the ceiling, the repetitions, the ceiling again: its better half counts. */
 export async function measured(
   what: Repetition,
-  products: readonly Product[],
+  ceiling: Ceiling,
   work: () => Promise<void>,
 ): Promise<Measured> {
   await timed(2, work);
-  const before = await matmulCeiling(products);
+  const before = await matmulCeiling(ceiling);
   const timing = await timed(what.repetitions, work);
-  return result(what, timing, Math.max(before, await matmulCeiling(products)));
+  return result(what, timing, Math.max(before, await matmulCeiling(ceiling)));
 }

@@ -75,7 +75,8 @@ async function trainingStep(width: number, rows: number, time: number): Promise<
       [tokens, config.hiddenWidth, width],
     ];
     const title = `training step, width ${width}, ${rows} x ${time} tokens`;
-    return await measured({ title, repetitions: 12, flops, count: { tokens } }, products, work);
+    const what = { title, repetitions: 12, flops, count: { tokens } };
+    return await measured(what, { products, lanes: 1 }, work);
   } finally {
     engine.dispose();
   }
@@ -108,11 +109,11 @@ async function decodeStep(width: number, rows: number, group: number): Promise<M
       [rows, config.hiddenWidth, width],
     ];
     await run(newTokens);
-    const before = await matmulCeiling(products);
+    const before = await matmulCeiling({ products, lanes: 1 });
     const repetitions = 8;
     const prefill = await timed(repetitions, () => run(1));
     const whole = await timed(repetitions, () => run(newTokens));
-    const ceiling = Math.max(before, await matmulCeiling(products));
+    const ceiling = Math.max(before, await matmulCeiling({ products, lanes: 1 }));
     const steps = newTokens - 1;
     const timing = {
       bestMs: (whole.bestMs - prefill.bestMs) / steps,
@@ -127,13 +128,17 @@ async function decodeStep(width: number, rows: number, group: number): Promise<M
   }
 }
 
-/** Every benchmark by name; the smaller decoders first, so that peak memory means something. */
-export const benchmarks: Readonly<Record<string, () => Promise<Measured>>> = {
+/** Decoders by name, smaller ones first, so that peak memory means something; operators run on all threads. */
+export const decoderBenchmarks: Readonly<Record<string, () => Promise<Measured>>> = {
   "train-96": () => trainingStep(96, 64, 112),
   "decode-256-b16": () => decodeStep(256, 16, 1),
   "decode-256-b64": () => decodeStep(256, 64, 1),
   "decode-256-b64-g8": () => decodeStep(256, 64, 8),
   "train-256": () => trainingStep(256, 32, 128),
+};
+
+/** Flow models by name: an operator has one thread, and there are as many lanes as threads are asked for. */
+export const flowBenchmarks: Readonly<Record<string, (lanes: number) => Promise<Measured>>> = {
   "flow-sample-64": flowRollout,
   "flow-update-64": flowUpdates,
   "flow-matching-64": flowMatchingStep,

@@ -34,6 +34,7 @@ export const flowBenchmarkModel: FlowTransformerConfig = {
     layers: 2,
     heads: 4,
     hiddenWidth: 128,
+    words: true,
   },
 };
 
@@ -67,8 +68,8 @@ export const flowBenchmarkOptimiser: StepOptions = {
 };
 
 /** An engine whose weights are all in use: what begins at 0 or 1 is moved away from it, the head and the gates too. */
-export function openFlowBenchmarkEngine(): LocalFlowEngine {
-  const engine = new LocalFlowEngine(flowBenchmarkModel);
+export function openFlowBenchmarkEngine(lanes: number): LocalFlowEngine {
+  const engine = new LocalFlowEngine(flowBenchmarkModel, { lanes });
   engine.initialise(randomStream("bench", "flow", "weights"));
   for (const name of engine.parameterNames) {
     const values = engine.parameter(name);
@@ -189,10 +190,10 @@ const patches = ({ sample, patch }: FlowTransformerConfig): number =>
 
 /**
  * FLOPs of one forward pass of one image, two for each multiply-add. With L layers of width d and MLP width f, N patches of P
- * numbers, τ sinusoids of the time and a prompt vector of p numbers:
+ * numbers, τ sinusoids of the time and a prompt vector of p numbers, T words that attention reads too (or none, T = 0):
  *
- *   2 N (L (4 d² + 2 d f) + 2 P d)  +  4 L N² d  +  2 (6 L d² + 2 d² + (τ + d + p) d)
- *   layers, patches in and out         attention    modulations, time and prompt, once an image
+ *   2 N (L (4 d² + 2 d f) + 2 P d)  +  4 L N (N + T) d  +  2 (6 L d² + 2 d² + (τ + d + p) d)  +  4 L T p d
+ *   layers, patches in and out         attention           modulations, time and prompt: once    keys and values of words
  *
  * A SwiGLU has 3 d f. Norms, activations, residuals, the loss, the optimiser and the prompt encoder, which runs once a prompt,
  * are work that is not counted. Backward counts twice, as for decoders.
@@ -204,9 +205,11 @@ export function flowForwardFlops(config: FlowTransformerConfig): number {
   const sinusoids = 2 ** Math.round(Math.log2(width));
   const mlp = (activation === "swiglu" ? 3 : 2) * width * hiddenWidth;
   const ofPatch = layers * (4 * width * width + mlp) + 2 * pixels * width;
-  const attention = layers * 4 * tokens * tokens * width;
+  const words = prompt.words === true ? prompt.promptTokens : 0;
+  const attention = layers * 4 * tokens * (tokens + words) * width;
+  const ofWords = layers * 2 * words * prompt.width * width;
   const ofImage = (6 * layers + 2) * width * width + (sinusoids + width + prompt.width) * width;
-  return 2 * tokens * ofPatch + attention + 2 * ofImage;
+  return 2 * tokens * ofPatch + attention + 2 * (ofImage + ofWords);
 }
 
 /** The largest products of one micro-batch. */
@@ -221,9 +224,10 @@ function productsOf(engine: LocalFlowEngine): Product[] {
 }
 
 async function withEngine(
+  lanes: number,
   measure: (engine: LocalFlowEngine) => Promise<Measured>,
 ): Promise<Measured> {
-  const engine = openFlowBenchmarkEngine();
+  const engine = openFlowBenchmarkEngine(lanes);
   try {
     return await measure(engine);
   } finally {
@@ -232,8 +236,8 @@ async function withEngine(
 }
 
 /** The rollout of an epoch: noise, 10 velocities of every image, log-probabilities of 3 steps. */
-export const flowRollout = (): Promise<Measured> =>
-  withEngine((engine) => {
+export const flowRollout = (lanes: number): Promise<Measured> =>
+  withEngine(lanes, (engine) => {
     const prompts = flowBenchmarkPrompts();
     let epoch = 0;
     const what = {
@@ -242,14 +246,14 @@ export const flowRollout = (): Promise<Measured> =>
       flops: IMAGES * sampling.steps * flowForwardFlops(flowBenchmarkModel),
       count: { images: IMAGES },
     };
-    return measured(what, productsOf(engine), async () => {
+    return measured(what, { products: productsOf(engine), lanes: engine.lanes }, async () => {
       await rollOutEpoch(engine, prompts, ++epoch);
     });
   });
 
 /** The updates of an epoch: forward and backward of the policy loss on 3 steps of every image, two optimiser steps. */
-export const flowUpdates = (): Promise<Measured> =>
-  withEngine(async (engine) => {
+export const flowUpdates = (lanes: number): Promise<Measured> =>
+  withEngine(lanes, async (engine) => {
     const prompts = flowBenchmarkPrompts();
     const trajectories = await rollOutEpoch(engine, prompts, 1);
     const what = {
@@ -258,14 +262,14 @@ export const flowUpdates = (): Promise<Measured> =>
       flops: IMAGES * WINDOW * 3 * flowForwardFlops(flowBenchmarkModel),
       count: { images: IMAGES },
     };
-    return measured(what, productsOf(engine), async () => {
+    return measured(what, { products: productsOf(engine), lanes: engine.lanes }, async () => {
       await trainEpoch(engine, prompts, trajectories, 1);
     });
   });
 
 /** A step of flow matching: forward, backward, optimiser. */
-export const flowMatchingStep = (): Promise<Measured> =>
-  withEngine((engine) => {
+export const flowMatchingStep = (lanes: number): Promise<Measured> =>
+  withEngine(lanes, (engine) => {
     const batch = flowBenchmarkBatch();
     const what = {
       title: `flow matching step, width 64, ${MATCHING_IMAGES} images`,
@@ -273,7 +277,7 @@ export const flowMatchingStep = (): Promise<Measured> =>
       flops: MATCHING_IMAGES * 3 * flowForwardFlops(flowBenchmarkModel),
       count: { images: MATCHING_IMAGES },
     };
-    return measured(what, productsOf(engine), async () => {
+    return measured(what, { products: productsOf(engine), lanes: engine.lanes }, async () => {
       await matchVelocities(engine, batch);
     });
   });
