@@ -122,7 +122,7 @@ export class PatchNetworkEngine {
     binding.floats("hidden").set(batch.hidden);
     binding.ints("classes").set(batch.classes);
     await binding.run();
-    const { gradientNorm } = this.#store.step(options);
+    const { gradientNorm } = await this.#store.step(options);
     return { loss: binding.floats("loss")[0]!, gradientNorm };
   }
 

@@ -19,6 +19,7 @@ const prompt = z.strictObject({
   heads: size,
   hiddenWidth: size,
   words: z.boolean().default(false),
+  neighbours: z.int().nonnegative().default(0),
 });
 const lora = z.strictObject({
   rank: size,

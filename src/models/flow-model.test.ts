@@ -41,7 +41,7 @@ const models: Record<string, FlowConfig> = {
   image,
   "predicted image": { ...image, predicts: "sample" },
   "gated image": { ...image, activation: "swiglu" },
-  "image that reads words": { ...image, prompt: { ...prompt, words: true } },
+  "image that reads words": { ...image, prompt: { ...prompt, words: true, neighbours: 1 } },
   video: { ...image, sample: [2, 4, 4, 1] },
   adapted: { ...image, lora: { rank: 2, alpha: 4, targets: ["q_proj", "o_proj"] } },
   points: { type: "mlp", sample: [2], width: 16, layers: 3, prompt: { ...prompt, layers: 0 } },

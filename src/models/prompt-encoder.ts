@@ -1,4 +1,4 @@
-// From the token ids of a prompt to one vector: embedding, learned positions, a few layers of attention and MLP in which all
+// From the token ids of a prompt to one vector: embedding, learned positions, neighbouring words, a few layers of attention and MLP in which all
 // tokens see each other, the mean over the prompt and, where the model attends to words, the vector of each word behind it. Beside
 // them a learned vector for "no prompt", which classifier-free guidance needs (Ho and Salimans, arXiv:2207.12598).
 
@@ -6,6 +6,7 @@ import type { ParameterSpec } from "../nn/parameters.ts";
 import {
   add,
   concat,
+  constant,
   div,
   gatherRows,
   matmul,
@@ -14,6 +15,7 @@ import {
   reshape,
   rmsNorm,
   scope,
+  slice,
   softmax,
   sub,
   sum,
@@ -35,6 +37,11 @@ export interface PromptEncoderConfig {
   readonly hiddenWidth: number;
   /** Whether the vectors of single words are wanted too; absent: no. */
   readonly words?: boolean;
+  /**
+   * Words on either side that each word is told of before the first layer; absent: 0. Without them a small encoder that learns
+   * with its image model takes prompts for bags of words: it never finds out which colour belongs to which object.
+   */
+  readonly neighbours?: number;
 }
 
 /** Numbers of a prompt's vector: the mean, then every word. */
@@ -55,6 +62,8 @@ interface EncoderLayer<Leaf> {
 export interface PromptEncoderParameters<Leaf> {
   readonly embedding: Leaf;
   readonly positions: Leaf;
+  /** [width, neighbours on both sides and the word itself, width]. */
+  readonly context?: Linear<Leaf>;
   readonly layers: readonly EncoderLayer<Leaf>[];
   readonly norm: Leaf;
   /** Stands for no prompt [1, promptSize]. */
@@ -67,7 +76,7 @@ export const NO_PROMPT = "prompt.none.weight";
 export function promptEncoderParameters(
   config: PromptEncoderConfig,
 ): PromptEncoderParameters<ParameterSpec> {
-  const { vocabularySize, promptTokens, width, layers, hiddenWidth } = config;
+  const { vocabularySize, promptTokens, width, layers, hiddenWidth, neighbours = 0 } = config;
   const layer = (index: number): EncoderLayer<ParameterSpec> => {
     const at = `prompt.layers.${index}`;
     const square = (name: string) => projection(`${at}.${name}`, width, width, { hidden: true });
@@ -85,6 +94,9 @@ export function promptEncoderParameters(
   return {
     embedding: vectors("prompt.embedding", vocabularySize, width, 1),
     positions: vectors("prompt.positions", promptTokens, width, 0.3),
+    ...(neighbours > 0 && {
+      context: projection("prompt.context", width, (2 * neighbours + 1) * width, { hidden: true }),
+    }),
     layers: Array.from({ length: layers }, (_, index) => layer(index)),
     norm: normScale("prompt.norm", width),
     none: vectors("prompt.none", 1, promptSize(config), 1),
@@ -99,6 +111,17 @@ export interface PromptInputs {
 }
 
 const EPSILON = 1e-6;
+
+/** Every word with those around it: x [prompts, time, width] to [prompts · time, (2 reach + 1) width]; beyond the ends 0. */
+function neighbourhoods(x: Tensor, reach: number): Tensor {
+  const [prompts, time, width] = x.shape as [number, number, number];
+  const nothing = constant(new Float32Array(prompts * reach * width), [prompts, reach, width]);
+  const wide = concat([nothing, x, nothing], 1);
+  const shifted = Array.from({ length: 2 * reach + 1 }, (_, start) =>
+    slice(wide, 1, start, start + time),
+  );
+  return reshape(concat(shifted, 2), [prompts * time, (2 * reach + 1) * width]);
+}
 
 /**
  * One vector a prompt and, as the last row, the one for no prompt: [prompts + 1, promptSize]. The vectors of words that a prompt
@@ -117,6 +140,11 @@ export function encodePrompts(
   const hidden = mul(sub(1, reshape(mask, [prompts, 1, 1, time])), -1e9);
   const embedded = add(gatherRows(parameters.embedding, tokens), parameters.positions); // [prompts, time, width]
   let x = reshape(embedded, [prompts * time, width]);
+  if (parameters.context !== undefined) {
+    const known = mul(embedded, reshape(mask, [prompts, time, 1]));
+    const around = neighbourhoods(known, config.neighbours!);
+    x = add(x, linear(around, parameters.context, {}));
+  }
   parameters.layers.forEach((layer, index) =>
     scope(`prompt${index}`, () => {
       const normed = rmsNorm(x, layer.attentionNorm, EPSILON);

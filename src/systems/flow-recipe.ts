@@ -85,6 +85,7 @@ function flowConfig<Item, Config, Image extends Drawing>(
     promptWidth,
     promptLayers,
     promptWords,
+    promptNeighbours,
   }: z.output<typeof flowModelSettings>,
 ): FlowConfig {
   const items = task.suites.flatMap((suite) => task.items(suite, config));
@@ -95,6 +96,7 @@ function flowConfig<Item, Config, Image extends Drawing>(
     layers: promptLayers,
     heads: Math.min(heads, promptWidth),
     hiddenWidth: 2 * promptWidth,
+    neighbours: promptNeighbours,
     words: promptWords && type === "transformer",
   };
   const sample = task.shape(config);
@@ -367,7 +369,7 @@ export async function prepareFlowLevel<Item, Config, Image extends Drawing>(
 
 /** Evaluates a saved model on the first suite, about `count` images. */
 export async function evaluateFlowModel<Item, Config, Image extends Drawing>(
-  task: ImageTask<Item, Config, Image>,
+  { task, numbers }: Pick<FlowLevel<Item, Config, Image>, "task" | "numbers">,
   config: FlowLevelConfig<Config>,
   engineSettings: FlowEngineSettings,
   given: Pick<EvaluateContext<unknown>, "seed" | "modelDirectory" | "count" | "progress">,
@@ -380,13 +382,13 @@ export async function evaluateFlowModel<Item, Config, Image extends Drawing>(
     const { suites, every: _every, ...how } = config.evaluate;
     const suite = suites[0]!;
     const images = Math.max(1, Math.round(count / task.items(suite, config.task).length));
-    const { evaluation } = await evaluateImages(
+    const { evaluation, judged } = await evaluateImages(
       engine,
       { task, config: config.task, scoring: config.scoring },
       { ...how, suite, images, seed, weights: "current", progress, label: "evaluating" },
     );
     progress.line(describe("model", evaluation));
-    return evaluation;
+    return { ...evaluation, scores: { ...evaluation.scores, ...numbers?.(judged) } };
   } finally {
     engine.dispose();
   }

@@ -25,6 +25,13 @@ export const flowModelSettings = z.object({
     .default("sample")
     .describe("what the transformer predicts; the clean sample is easier for a narrow one"),
   promptWidth: size(64, "width of the prompt encoder"),
+  promptNeighbours: z
+    .int()
+    .min(0)
+    .default(0)
+    .describe(
+      "words on either side that a word is told of before the first layer: without them a small encoder does not learn whose colour is whose",
+    ),
   promptWords: z
     .boolean()
     .default(true)

@@ -4,9 +4,10 @@ import { ConfigError, unknownName } from "../core/errors.ts";
 import { alphamaze } from "./alphamaze/system.ts";
 import { flowGrpoSystem } from "./flow-grpo/system.ts";
 import type { System } from "./system.ts";
+import { vipoSystem } from "./vipo/system.ts";
 
 /** Systems that train, evaluate and resume. */
-export const systems: readonly System[] = [alphamaze, flowGrpoSystem];
+export const systems: readonly System[] = [alphamaze, flowGrpoSystem, vipoSystem];
 
 export interface PublishedSystem {
   readonly name: string;

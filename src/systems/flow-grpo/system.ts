@@ -135,7 +135,7 @@ export const flowGrpoSystem: System<Config> = {
     const { config } = context;
     const { level, config: own } = levelOf(config.levels.at(-1)!, config);
     const { outcomes: _outcomes, ...evaluation } = await evaluateFlowModel(
-      level.task,
+      level,
       own,
       config.engine,
       context,

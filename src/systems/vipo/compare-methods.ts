@@ -69,7 +69,7 @@ export function compareRewards(
           reward: weighed,
           correct: one["correct"] as number,
           ci95: one["ci95"] as readonly [number, number],
-          count: one["count"] as number,
+          count: one.count,
           scores,
         };
       });

@@ -20,7 +20,7 @@ const aggregated = (
   aggregation: "average" | "first-pc",
 ): PixelAdvantage => ({
   ...pixels,
-  map: pixels.map.type === "structure" ? { ...pixels.map, aggregation } : pixels.map,
+  map: pixels.map.type === "psm" ? { ...pixels.map, aggregation } : pixels.map,
 });
 
 export type MethodName = keyof typeof changes;

@@ -11,6 +11,8 @@ const dance = {
   window: { type: "all-but-last" },
   initialNoise: "same",
 };
+/** On this backbone the border rule puts every 20th map on the background (objects in corners); see docs/flows.md, Maps. */
+const pixels = { map: { type: "psm", backbone: "ssl", sign: "area", smoothing: 0.5 } };
 const scalar = { type: "policy", ratio: { type: "sample", low: 6e-4, high: 6e-4 } };
 
 const quadrant = {
@@ -43,10 +45,10 @@ export const scales: Readonly<Record<string, Scale>> = {
   tiny: {
     summary:
       "one square on 12x12 pixels under a reward for redness: structure with and without maps",
-    settings: { level: "quadrant", quadrant },
+    settings: { level: "quadrant", quadrant, pixels },
   },
   small: {
     summary: "GenEval-mini under a reward for redness (E1): structure with and without maps",
-    settings: { level: "mini", mini },
+    settings: { level: "mini", mini, pixels },
   },
 };

@@ -1,17 +1,27 @@
 // ViPO: the advantage of an image is spread over its pixels by a map of its structure. One base model, then the same GRPO with one
 // advantage an image and with maps, side by side.
 
-import { mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import type { AdvantageMaps } from "../../algorithms/flow-generation.ts";
 import { pixelAdvantageSettings } from "../../core/flow-spec.ts";
 import type { ImageTask } from "../../core/image-task.ts";
+import type { Random } from "../../core/random.ts";
+import type { Backbone } from "../../image/allocation-map.ts";
 import { drawGrid } from "../../image/grid.ts";
 import { encodePng } from "../../image/png.ts";
 import type { Raster } from "../../image/raster.ts";
 import { readEvaluations, type RunDirectory } from "../../run/run-directory.ts";
-import { genevalMini, quadrantTask } from "../../tasks/image-generation/index.ts";
+import {
+  foregroundOf,
+  genevalMini,
+  labelledShapes,
+  quadrantTask,
+  shapeLabels,
+} from "../../tasks/image-generation/index.ts";
+import { configureRuntime } from "../../tensor/index.ts";
+import { advantageMaps } from "../advantage-maps.ts";
 import { gridOf } from "../flow-pictures.ts";
 import {
   evaluateFlowModel,
@@ -20,6 +30,7 @@ import {
   trainFlowLevel,
   type FlowLevel,
 } from "../flow-recipe.ts";
+import { backboneSettings, frozenBackbone } from "../frozen-backbone.ts";
 import { flowEngineSettings, flowLevelSettings, type FlowLevelConfig } from "../flow-settings.ts";
 import type { System, TrainContext } from "../system.ts";
 import { compareRewards, compareStructure, type Comparison } from "./compare-methods.ts";
@@ -50,11 +61,44 @@ const settings = z.object({
     .nullable()
     .default(null)
     .describe("clip range of a position's ratio; null: as wide, in deviations, as that of samples"),
+  backbone: backboneSettings
+    .prefault({})
+    .describe("the network whose features make maps; trained once, at the beginning of the run"),
   engine: flowEngineSettings
     .prefault({})
     .describe("local engine; changes speed, and results only in the last bits"),
 });
 type Config = z.output<typeof settings>;
+
+/** The network that the maps are made of; undefined where no method needs one. */
+async function openBackbone({
+  config,
+  run,
+  seed,
+  progress,
+  signal,
+}: TrainContext<Config>): Promise<Backbone | undefined> {
+  const { task, config: level } = chosen(config);
+  const { map } = config.pixels;
+  const isNeeded = config.methods.some(
+    (method) => pixelsOf(method, config.pixels)?.map.type === "psm",
+  );
+  if (map.type !== "psm" || !isNeeded) return undefined;
+  const { device, threads, spinning } = config.engine;
+  configureRuntime({ device, threads, spinning });
+  const mini = config.mini.task;
+  const images = {
+    shape: task.shape(level.task),
+    draw: (random: Random) => task.illustrate(random, level.task).image,
+    ...(config.level === "mini" && {
+      labelled: {
+        labels: shapeLabels(mini),
+        draw: (random: Random) => labelledShapes(random, mini),
+      },
+    }),
+  };
+  return frozenBackbone(map.backbone, images, config.backbone, { run, seed, progress, signal });
+}
 
 const tasks = { quadrant: quadrantTask, mini: genevalMini } as const;
 
@@ -63,8 +107,10 @@ interface Chosen {
   readonly task: ImageTask<unknown, unknown, Raster>;
   readonly config: FlowLevelConfig<unknown>;
 }
-const chosen = (config: Config): Chosen =>
-  ({ task: tasks[config.level], config: config[config.level] }) as unknown as Chosen;
+const chosen = (config: Config): Chosen => ({
+  task: tasks[config.level],
+  config: config[config.level],
+});
 
 function writePicture(run: RunDirectory, name: string, picture: Raster): void {
   const directory = join(run.path, "images");
@@ -72,21 +118,18 @@ function writePicture(run: RunDirectory, name: string, picture: Raster): void {
   writeFileSync(join(directory, `${name}.png`), encodePng(picture));
 }
 
-/** The maps, and a picture of the first ones: images above, where their advantages go below. */
+/** The maps, and a picture of those of the first epoch: images above, where their advantages go below. */
 function pictured(
   maps: AdvantageMaps<unknown, Raster>,
   run: RunDirectory,
   name: string,
 ): AdvantageMaps<unknown, Raster> {
-  let isDrawn = false;
   return {
     target: maps.target,
     make: async (images, items) => {
       const made = await maps.make(images, items);
-      if (!isDrawn) {
-        isDrawn = true;
-        writePicture(run, name, mapPicture(images, made));
-      }
+      const isResumed = existsSync(join(run.path, "images", `${name}.png`));
+      if (!isResumed) writePicture(run, name, mapPicture(images, made));
       return made;
     },
   };
@@ -175,7 +218,10 @@ export const vipoSystem: System<Config> = {
             settings: settingsOf(grpo, pixels, config.clip, shape),
           };
           if (pixels === null) return policy;
-          const maps = advantageMaps(pixels, backbone);
+          const maps = advantageMaps<unknown>(pixels, {
+            ...(backbone !== undefined && { backbone }),
+            foreground: foregroundOf,
+          });
           return { ...policy, maps: pictured(maps, run, `${method}-maps`) };
         }),
     };
@@ -186,7 +232,7 @@ export const vipoSystem: System<Config> = {
   evaluate: async (context) => {
     const { task, config } = chosen(context.config);
     const { outcomes: _outcomes, ...evaluation } = await evaluateFlowModel(
-      task,
+      { task },
       config,
       context.config.engine,
       context,
