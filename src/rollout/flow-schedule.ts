@@ -136,8 +136,8 @@ export function flowSteps(sampling: FlowSampling, iteration: number, random: Ran
   const { steps, trainedShare, window } = sampling;
   const times = flowTimes(steps, sampling.schedule);
   const noisy = sampling.noise.type === "cps" ? steps - 1 : steps;
-  const within = window.type === "sliding" ? Math.max(noisy, 1) : steps;
-  const { start, end } = stepWindow(window, within, iteration, random.fork("window"));
+  const places = window.type === "sliding" ? Math.max(noisy, 1) : steps;
+  const { start, end } = stepWindow(window, places, iteration, random.fork("window"));
   const inside = Array.from({ length: Math.min(end, noisy) - start }, (_, index) => start + index);
   const count = Math.max(1, Math.round(trainedShare * inside.length));
   const trained = new Set(random.fork("trained").shuffle(inside).slice(0, count));
