@@ -6,6 +6,7 @@ import { randomStream } from "../core/random.ts";
 import {
   clippedAdvantages,
   denseAdvantages,
+  epochAdvantages,
   flowAdvantages,
   mixedAdvantages,
   promptGroups,
@@ -95,11 +96,40 @@ describe("advantages of an epoch", () => {
 
   it("of several rewards are mixed after each was normalised", () => {
     const parts = [
-      { weight: 1, advantages: [1, -1, null] },
-      { weight: 0.5, advantages: [0, 2, 1] },
+      { weight: 1, advantages: [1, -1, null, null] },
+      { weight: 0.5, advantages: [0, 2, 1, null] },
     ];
-    expect(mixedAdvantages(parts)).toEqual([1, 0, null]);
+    expect(mixedAdvantages(parts)).toEqual([1, 0, 0.5, null]);
     expect(() => mixedAdvantages([...parts, { weight: 1, advantages: [1] }])).toThrow(ShapeError);
+  });
+
+  it("of several rewards are those of their sum, or sums of their own, as the spec says", () => {
+    const scores = [
+      { big: 100, small: 0 },
+      { big: 0, small: 0.1 },
+      { big: 0, small: null },
+    ];
+    const weights = { big: 1, small: 1 };
+    const rewards = [100, 0.1, 0];
+    const given = scores.map((one, index) => ({
+      prompt: "p",
+      reward: rewards[index]!,
+      scores: one,
+    }));
+    const group = { scale: "group", epsilon: 0 } as const;
+    const summed = epochAdvantages(given, weights, spec(group));
+    expect(summed).toEqual(flowAdvantages(given, spec(group)));
+    const { advantages, prompts, withoutSpread } = epochAdvantages(
+      [...given, { prompt: "q", reward: 1, scores: { big: 1, small: 0 } }],
+      weights,
+      spec({ ...group, mix: "advantages" }),
+    );
+    expect([prompts, withoutSpread]).toEqual([2, 1]);
+    const half = Math.SQRT1_2;
+    const wanted = [Math.SQRT2 - 1, -half + 1, -half, 0];
+    expect(advantages).toEqual(wanted.map((value) => expect.closeTo(value, 12)));
+    const failed = given.map((one, index) => (index === 0 ? { ...one, reward: null } : one));
+    expect(epochAdvantages(failed, weights, spec({ mix: "advantages" })).advantages[0]).toBe(null);
   });
 
   it("are clipped at last", () => {

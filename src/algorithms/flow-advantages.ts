@@ -72,7 +72,7 @@ export function flowAdvantages(
   const advantages: (number | null)[] = samples.map(() => null);
   let withoutSpread = 0;
   results.forEach((result, group) => {
-    const isFlat = result.withoutSpread || deviates(rewards[group]!, spec);
+    const isFlat = result.withoutSpread || deviatesTooLittle(rewards[group]!, spec);
     if (isFlat) withoutSpread += 1;
     groups[group]!.forEach((sample, index) => {
       if (samples[sample]!.reward === null) return;
@@ -83,7 +83,7 @@ export function flowAdvantages(
 }
 
 /** Whether the rewards of a prompt deviate by less than the spec asks for. */
-function deviates(
+function deviatesTooLittle(
   rewards: readonly (number | null)[],
   { minGroupDeviation, deviation }: Pick<FlowAdvantageSpec, "minGroupDeviation" | "deviation">,
 ): boolean {
@@ -93,7 +93,7 @@ function deviates(
 
 /**
  * Several rewards mixed as advantages (MixGRPO, arXiv:2507.21802; DanceGRPO): each normalised by itself, then the weighted sum.
- * Mixing the rewards before is Flow-GRPO's way. null where any of them is.
+ * One that abstains (null) adds nothing, as in a sum of rewards; null where all do.
  */
 export function mixedAdvantages(
   parts: readonly { readonly weight: number; readonly advantages: readonly (number | null)[] }[],
@@ -107,9 +107,35 @@ export function mixedAdvantages(
   return first.advantages.map((_, sample) =>
     parts.reduce<number | null>((total, { weight, advantages }) => {
       const value = advantages[sample]!;
-      return total === null || value === null ? null : total + weight * value;
-    }, 0),
+      return value === null ? total : (total ?? 0) + weight * value;
+    }, null),
   );
+}
+
+export interface ScoredSample extends PromptReward {
+  /** The scores that the reward was made of. */
+  readonly scores: Readonly<Record<string, number | null>>;
+}
+
+/** Advantages of an epoch, of one reward or of several, mixed as the spec says. */
+export function epochAdvantages(
+  samples: readonly ScoredSample[],
+  weights: Readonly<Record<string, number>>,
+  spec: Omit<FlowAdvantageSpec, "clip">,
+): FlowAdvantages {
+  if (spec.mix === "rewards") return flowAdvantages(samples, spec);
+  const parts = Object.entries(weights).map(([name, weight]) => {
+    const own = samples.map(({ prompt, reward, scores }) => ({
+      prompt,
+      reward: reward === null ? null : (scores[name] ?? null),
+    }));
+    return { weight, advantages: flowAdvantages(own, spec).advantages };
+  });
+  const advantages = mixedAdvantages(parts);
+  const groups = promptGroups(samples);
+  const isFlat = (group: readonly number[]): boolean =>
+    group.every((sample) => advantages[sample] === null || advantages[sample] === 0);
+  return { advantages, prompts: groups.length, withoutSpread: groups.filter(isFlat).length };
 }
 
 /**
@@ -139,6 +165,20 @@ export const clippedAdvantages = (
   clip: number | null,
 ): (number | null)[] => advantages.map((value) => (value === null ? null : clipped(value, clip)));
 
+/** clip(M(p) A) of every position of each sample, from A that is not yet clipped. */
+export function mappedAdvantages(
+  advantages: readonly (number | null)[],
+  maps: readonly (ArrayLike<number> | undefined)[],
+  clip: number | null,
+): (Float64Array | null)[] {
+  checkMaps(advantages.length, maps);
+  return advantages.map((advantage, sample) =>
+    advantage === null
+      ? null
+      : Float64Array.from(maps[sample]!, (weight) => clipped(weight * advantage, clip)),
+  );
+}
+
 /**
  * Advantages of the positions of each sample `[sample][position]`, from maps M of the same form; null where the reward is not
  * known.
@@ -154,15 +194,9 @@ export function denseAdvantages(
   spec: FlowAdvantageSpec,
   target: PixelAdvantage["target"],
 ): (Float64Array | null)[] {
+  if (target === "advantage")
+    return mappedAdvantages(flowAdvantages(samples, spec).advantages, maps, spec.clip);
   const size = checkMaps(samples.length, maps);
-  if (target === "advantage") {
-    const { advantages } = flowAdvantages(samples, spec);
-    return advantages.map((advantage, sample) =>
-      advantage === null
-        ? null
-        : Float64Array.from(maps[sample]!, (weight) => clipped(weight * advantage, spec.clip)),
-    );
-  }
   const dense = samples.map(({ reward }) => (reward === null ? null : new Float64Array(size)));
   for (let position = 0; position < size; position++) {
     const weighed = samples.map(({ prompt, reward }, sample) => ({

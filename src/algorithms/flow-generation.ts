@@ -7,6 +7,7 @@ import type { PixelAdvantage } from "../core/flow-spec.ts";
 import { stepCoefficients } from "../core/flow-transition.ts";
 import type { Drawing } from "../core/image-task.ts";
 import { randomStream } from "../core/random.ts";
+import { mean, standardDeviation } from "../core/statistics.ts";
 import type { FlowLoss, FlowRule } from "../losses/flow-loss.ts";
 import { policyStep } from "../losses/flow-training.ts";
 import { flowSteps, type FlowStep as ScheduledStep } from "../rollout/flow-schedule.ts";
@@ -19,7 +20,12 @@ import {
 import { weighScores } from "../rollout/items.ts";
 import type { ScoredOutput } from "../rollout/score-outputs.ts";
 import type { RunDirectory } from "../run/run-directory.ts";
-import { clippedAdvantages, denseAdvantages, flowAdvantages } from "./flow-advantages.ts";
+import {
+  clippedAdvantages,
+  denseAdvantages,
+  epochAdvantages,
+  mappedAdvantages,
+} from "./flow-advantages.ts";
 import { samplerWeights, type FlowGrpoSettings } from "./flow-grpo-settings.ts";
 import type { RewardWeights } from "./generation.ts";
 import type { RewardMonitor } from "./reward-monitor.ts";
@@ -62,6 +68,12 @@ export interface Trajectories {
   readonly steps: readonly TrainedStep[];
 }
 
+/** Of the weights of all maps of an epoch. */
+interface MapNumbers {
+  readonly mean: number;
+  readonly deviation: number;
+}
+
 /** Everything by sample, group after group. */
 export interface FlowGeneration<Item, Image extends Drawing> extends Trajectories {
   readonly items: readonly Item[];
@@ -74,6 +86,7 @@ export interface FlowGeneration<Item, Image extends Drawing> extends Trajectorie
   readonly advantages: readonly (number | null)[];
   /** Of positions; absent without maps. */
   readonly dense?: readonly (Float64Array | null)[];
+  readonly maps?: MapNumbers;
   readonly withoutSpread: number;
   readonly promptCount: number;
   readonly dropped: number;
@@ -193,6 +206,12 @@ export async function generateFlows<Item, Config, Image extends Drawing>(
   return { items, prompts, images, samples, scored, steps: trained, ...compared };
 }
 
+/** Mean and deviation of all weights of all maps. */
+function mapNumbers(maps: readonly ArrayLike<number>[]): MapNumbers {
+  const all = Float64Array.from(maps.flatMap((map) => Array.from(map)));
+  return { mean: mean(all), deviation: standardDeviation(all, "population") };
+}
+
 interface Judged<Item, Image> {
   readonly epoch: number;
   readonly items: readonly Item[];
@@ -217,18 +236,22 @@ async function compare<Item, Config, Image extends Drawing>(
   const rewarded = items.map((item, sample) => ({
     prompt: task.prompt(item),
     reward: rewards[sample]!,
+    scores: scored[sample]!.scores,
   }));
-  const { advantages, prompts, withoutSpread } = flowAdvantages(rewarded, spec);
+  const { advantages, prompts, withoutSpread } = epochAdvantages(rewarded, weights, spec);
   const flat = Array.from({ length: prompts }, (_, index) => ({
     withoutSpread: index < withoutSpread,
   }));
   monitor.watch(epoch, groups, flat);
+  const made = await maps?.make(images, items);
+  const dense =
+    maps?.target === "reward"
+      ? denseAdvantages(rewarded, made!, spec, maps.target)
+      : made && mappedAdvantages(advantages, made, spec.clip);
   return {
     rewards,
     advantages: clippedAdvantages(advantages, spec.clip),
-    ...(maps !== undefined && {
-      dense: denseAdvantages(rewarded, await maps.make(images, items), spec, maps.target),
-    }),
+    ...(made !== undefined && { dense: dense!, maps: mapNumbers(made) }),
     withoutSpread,
     promptCount: prompts,
     dropped: left.filter(Boolean).length,

@@ -277,6 +277,43 @@ describe("objectives that compare within a group", () => {
   });
 });
 
+describe("several rewards", () => {
+  it("are compared as a sum, or each by itself", async () => {
+    /** Sum of the two rewards of the first sample of every group is the same; that of their advantages is not. */
+    const environment: RingEnvironment = (() => {
+      let asked = 0;
+      const score = () => {
+        const sample = asked++ % 6;
+        return { hit: Number(sample === 0), near: [9, 10, 9, 10, 9, 10][sample]! };
+      };
+      return { ...graded, task: { ...graded.task, score } };
+    })();
+    const trained = async (mix: string) => {
+      const context = begin(`mix-${mix}`, { environment, weights: { hit: 1, near: 1 } });
+      const seen: number[] = [];
+      const accumulate = context.engine.accumulate.bind(context.engine);
+      context.engine.accumulate = (batch, loss, options) => {
+        seen.push(...options.arrays["advantage"]!);
+        return accumulate(batch, loss, options);
+      };
+      await flowGrpo(context, settingsOf({ epochs: 1, advantages: { mix, scale: "group" } }));
+      return new Set(seen.map((value) => Math.round(1e3 * value)));
+    };
+    // 10 or 9 in all; of hit √5 or −1/√5, of near ± 1.
+    expect(await trained("rewards")).toEqual(new Set([707, -1414]));
+    expect(await trained("advantages")).toEqual(new Set([1236, -1447, 553]));
+  });
+
+  it("are one where maps multiply it", async () => {
+    const maps = { target: "reward" as const, make: () => [] };
+    const objective = { type: "policy", ratio: { type: "position" } };
+    const settings = settingsOf({ objective, advantages: { mix: "advantages" } });
+    await expect(flowGrpo(begin("mixed-maps", { maps }), settings)).rejects.toThrow(
+      "grpo.advantages.mix: expected rewards",
+    );
+  });
+});
+
 describe("maps times rewards", () => {
   it("train samples of equal rewards, where their maps differ", async () => {
     const equal = { ...graded, task: { ...graded.task, score: () => ({ hit: 0, near: 1 }) } };

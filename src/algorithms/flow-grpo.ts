@@ -22,6 +22,7 @@ import { now } from "../run/run-directory.ts";
 import { promptGroups, trainedSamples } from "./flow-advantages.ts";
 import {
   generateFlows,
+  type AdvantageMaps,
   type FlowGeneration,
   type FlowGenerationContext,
 } from "./flow-generation.ts";
@@ -60,7 +61,7 @@ export async function flowGrpo<Item, Config, Image extends Drawing>(
 ): Promise<void> {
   const { engine, environment, run, progress, stage, weights, state, done } = context;
   if (done >= settings.epochs) return;
-  checkMaps(context.maps !== undefined, settings);
+  checkMaps(context.maps ?? null, settings);
   const monitor = new RewardMonitor(
     settings.rewards,
     {
@@ -107,15 +108,27 @@ export async function flowGrpo<Item, Config, Image extends Drawing>(
   progress.end();
 }
 
-/** @throws ConfigError where ratios of positions have no maps, or ratios of samples have some. */
-export function checkMaps(hasMaps: boolean, { objective }: FlowGrpoSettings): void {
+/** @throws ConfigError where maps do not go with the rest: ratios of positions have some, ratios of samples none. */
+export function checkMaps(
+  maps: Pick<AdvantageMaps<unknown, Drawing>, "target"> | null,
+  { objective, advantages }: FlowGrpoSettings,
+): void {
   const isDense = objective.type === "policy" && objective.ratio.type === "position";
-  if (hasMaps === isDense) return;
+  if ((maps !== null) !== isDense) {
+    throw new ConfigError({
+      where: "grpo.objective.ratio.type",
+      expected: isDense
+        ? "sample, since there are no maps"
+        : "position, since advantages have maps",
+      got: objective.type === "policy" ? objective.ratio.type : `objective ${objective.type}`,
+      hint: "a map of ones is a map too",
+    });
+  }
+  if (maps?.target !== "reward" || advantages.mix === "rewards") return;
   throw new ConfigError({
-    where: "grpo.objective.ratio.type",
-    expected: hasMaps ? "position, since advantages have maps" : "sample, since there are no maps",
-    got: objective.type === "policy" ? objective.ratio.type : `objective ${objective.type}`,
-    hint: "a map of ones is a map too",
+    where: "grpo.advantages.mix",
+    expected: "rewards, since maps multiply the reward",
+    got: advantages.mix,
   });
 }
 
@@ -202,7 +215,7 @@ function generationNumbers(
   generation: FlowGeneration<unknown, Drawing>,
   names: Readonly<Record<string, string>>,
 ): Record<string, number> {
-  const { rewards, scored, withoutSpread, promptCount, dropped } = generation;
+  const { rewards, scored, withoutSpread, promptCount, dropped, maps } = generation;
   const known = rewards.filter((reward) => reward !== null);
   const scores = Object.keys(names).flatMap((name) => {
     const values = scored.flatMap(({ scores: all }) => all[name] ?? []);
@@ -215,6 +228,7 @@ function generationNumbers(
     }),
     ...Object.fromEntries(scores),
     ...outcomeCounts(scored),
+    ...(maps !== undefined && { "map/mean": maps.mean, "map/deviation": maps.deviation }),
     "groups/withoutSpread": withoutSpread / promptCount,
     "samples/dropped": dropped,
     "samples/idle": strengths(generation).filter((strength) => strength === 0).length,

@@ -238,6 +238,12 @@ export const flowAdvantageSettings = z.object({
     .enum(["epoch", "group"])
     .default("epoch")
     .describe("deviation of all rewards of the epoch (global), or of those of the prompt"),
+  mix: z
+    .enum(["rewards", "advantages"])
+    .default("rewards")
+    .describe(
+      "several rewards: their weighted sum is compared (Flow-GRPO), or each by itself and the advantages are summed (MixGRPO, DanceGRPO)",
+    ),
   deviation: z
     .enum(["sample", "population"])
     .default("population")

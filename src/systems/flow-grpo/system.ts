@@ -118,7 +118,7 @@ export const flowGrpoSystem: System<Config> = {
     const prepared = await Promise.all(
       config.levels.map(async (name) => {
         const { level, config: own } = levelOf(name, config);
-        checkMaps(false, own.grpo);
+        checkMaps(null, own.grpo);
         return [name, await prepareFlowLevel(level.task, own)] as const;
       }),
     );

@@ -222,7 +222,7 @@ export const vipoSystem: System<Config> = {
     checkMethods(methods, pixels);
     for (const method of methods) {
       const own = pixelsOf(method, pixels);
-      checkMaps(own !== null, settingsOf(level.grpo, own, clip, task.shape(level.task)));
+      checkMaps(own, settingsOf(level.grpo, own, clip, task.shape(level.task)));
     }
     await suppliedMaps(config);
     const { map } = pixels;
