@@ -168,6 +168,50 @@ describe("the policy objective", () => {
     expect(Number(metrics[1]!["ratio/p99"])).not.toBe(1);
   });
 
+  it.each([
+    ["equal", 1],
+    ["guard", 10],
+    ["noise", 1],
+  ] as const)("weighs its steps: %s", async (stepWeight, mean) => {
+    const context = begin(`step-weight-${stepWeight}`);
+    const seen: number[] = [];
+    const accumulate = context.engine.accumulate.bind(context.engine);
+    context.engine.accumulate = (batch, loss, options) => {
+      const { stepWeight: weights, deviation } = options.arrays;
+      seen.push(...weights!);
+      const ratios = Array.from(deviation!, (s, row) => weights![row]! / s);
+      const isShare = Math.max(...ratios) - Math.min(...ratios) < 1e-4 * Math.max(...ratios);
+      expect(isShare).toBe(stepWeight === "noise");
+      return accumulate(batch, loss, options);
+    };
+    await flowGrpo(context, settingsOf({ epochs: 1, objective: { type: "policy", stepWeight } }));
+    expect(seen).toHaveLength(9 * 24);
+    expect(seen.reduce((sum, one) => sum + one, 0) / seen.length).toBeCloseTo(mean, 4);
+  });
+
+  it("branches at one step, if the window has one and the noise of a prompt is the same", async () => {
+    const context = begin("branches");
+    const { engine } = context;
+    const denoise = engine.denoise.bind(engine);
+    const places: number[] = [];
+    engine.denoise = async (...given) => {
+      const result = await denoise(...given);
+      const isShared = result.states.map((state) =>
+        state.every((value, at) => value === state[Math.floor(at / 12) * 12 + (at % 2)]),
+      );
+      places.push(isShared.lastIndexOf(true));
+      expect(isShared).toEqual(isShared.map((_, time) => time <= places.at(-1)!));
+      return result;
+    };
+    const window = { type: "random", size: 1, high: 9 };
+    const sampling = { window, initialNoise: "same" };
+    await flowGrpo(context, settingsOf({ epochs: 8, sampling }));
+    expect(places).toHaveLength(8);
+    expect(Math.min(...places)).toBeGreaterThanOrEqual(0);
+    expect(Math.max(...places)).toBeLessThanOrEqual(8);
+    expect(new Set(places).size).toBeGreaterThan(2);
+  });
+
   it("makes better points likelier", async () => {
     const context = begin("learns");
     const settings = settingsOf({

@@ -3,7 +3,7 @@
 
 import type { TokenIds } from "../core/engine.ts";
 import type { FlowAccumulateResult, FlowBatch, FlowEngine } from "../core/flow-engine.ts";
-import type { FlowNoise, FlowObjective } from "../core/flow-spec.ts";
+import type { FlowObjective, FlowSampling } from "../core/flow-spec.ts";
 import { guardWeight, stepCoefficients } from "../core/flow-transition.ts";
 import type { Drawing } from "../core/image-task.ts";
 import type { Random } from "../core/random.ts";
@@ -11,6 +11,7 @@ import { optimality } from "../losses/diffusion-nft.ts";
 import { flowMatchingLoss, type FlowLoss, type FlowRule } from "../losses/flow-loss.ts";
 import { bestAndWorst, logitNormalTime, matchingWeights } from "../losses/flow-matching.ts";
 import { nftTrainingLoss, policyTrainingLoss } from "../losses/flow-training.ts";
+import { meanDeviation } from "../rollout/flow-schedule.ts";
 import { promptGroups } from "./flow-advantages.ts";
 import type { FlowGeneration, TrainedStep } from "./flow-generation.ts";
 import type { FlowGrpoSettings } from "./flow-grpo-settings.ts";
@@ -75,11 +76,22 @@ function joined(
 }
 
 /** Weight of each step in the loss. */
-const stepWeightOf = (
+function stepWeights(
   { stepWeight }: Objective<"policy">,
-  noise: FlowNoise,
-  step: TrainedStep,
-): number => (stepWeight === "equal" ? 1 : guardWeight(noise, step));
+  sampling: FlowSampling,
+): (step: TrainedStep) => number {
+  const { noise } = sampling;
+  switch (stepWeight) {
+    case "guard":
+      return (step) => guardWeight(noise, step);
+    case "noise": {
+      const mean = meanDeviation(sampling);
+      return (step) => stepCoefficients(noise, step).deviation / mean;
+    }
+    default:
+      return () => 1;
+  }
+}
 
 async function policyUpdate(
   { engine, generation, settings, shape }: UpdateContext,
@@ -108,7 +120,7 @@ async function policyUpdate(
       gathered(logProbs, samples, logProbs.length / numbers),
     ),
     advantage: advantageRows(generation, samples, steps.length),
-    stepWeight: each((step) => stepWeightOf(objective, noise, step)),
+    stepWeight: each(stepWeights(objective, settings.sampling)),
     weights: each(() => 1 / (samples.length * steps.length)),
   };
   if ("oldMean" in loss.arrays) {

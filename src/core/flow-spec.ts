@@ -177,9 +177,11 @@ export const flowPolicySettings = z.object({
     .default(false)
     .describe("RatioNorm of GRPO-Guard: log ρ without its bias, in units of every step alike"),
   stepWeight: z
-    .enum(["equal", "guard"])
+    .enum(["equal", "guard", "noise"])
     .default("equal")
-    .describe("weight of a step in the loss: 1, or δ of GRPO-Guard, about 1 / (t - t')"),
+    .describe(
+      "weight of a step in the loss: 1; δ of GRPO-Guard, about 1 / (t - t'); its s by the mean of s (TempFlow)",
+    ),
   kl: flowKlSettings.prefault({ type: "none" }).describe("KL divergence from the reference policy"),
 });
 export type FlowPolicy = z.output<typeof flowPolicySettings>;

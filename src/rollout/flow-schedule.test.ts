@@ -4,7 +4,14 @@ import { ConfigError } from "../core/errors.ts";
 import { stepCoefficients } from "../core/flow-transition.ts";
 import { flowSamplingSettings, flowWindowSettings, type FlowSchedule } from "../core/flow-spec.ts";
 import { randomStream } from "../core/random.ts";
-import { flowSteps, flowTimes, iterationsAt, shiftTime, stepWindow } from "./flow-schedule.ts";
+import {
+  flowSteps,
+  flowTimes,
+  iterationsAt,
+  meanDeviation,
+  shiftTime,
+  stepWindow,
+} from "./flow-schedule.ts";
 
 const stream = randomStream(1, "flow-schedule");
 
@@ -110,6 +117,18 @@ describe("the window of stochastic steps", () => {
     const at16 = iterationsAt(decay, 16, 25);
     expect(draw(window, 25, 100 + at16 - 1).start).toBe(16);
     expect(draw(window, 25, 100 + at16).start).toBe(20);
+  });
+});
+
+describe("the mean deviation", () => {
+  it("is that of all steps but the last", () => {
+    // dance: σ √h, the same at every step. flow-sde: a √(t / (1 − t)) √h, at t = 1 with t_1.
+    const dance = flowSamplingSettings.parse({ noise: { type: "dance" } });
+    expect(meanDeviation(dance)).toBeCloseTo(0.3 * Math.sqrt(0.1), 12);
+    const sde = flowSamplingSettings.parse({ steps: 3 });
+    const [first, second] = [Math.sqrt(1 / (1 - 2 / 3)), Math.sqrt(2 / 3 / (1 - 2 / 3))];
+    expect(meanDeviation(sde)).toBeCloseTo((0.7 * Math.sqrt(1 / 3) * (first + second)) / 2, 12);
+    expect(meanDeviation({ ...dance, steps: 1 })).toBeCloseTo(0.3, 12);
   });
 });
 

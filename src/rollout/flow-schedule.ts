@@ -2,7 +2,7 @@
 
 import { ConfigError } from "../core/errors.ts";
 import type { FlowSampling, FlowSchedule, FlowWindow, WindowPace } from "../core/flow-spec.ts";
-import type { StepTimes } from "../core/flow-transition.ts";
+import { stepCoefficients, type StepTimes } from "../core/flow-transition.ts";
 import type { Random } from "../core/random.ts";
 
 /** k s / (1 + (k − 1) s): moves times towards noise where k > 1. Stable Diffusion 3, arXiv:2403.03206, equation 23. */
@@ -148,4 +148,20 @@ export function flowSteps(sampling: FlowSampling, iteration: number, random: Ran
     isStochastic: inside.includes(index),
     isTrained: trained.has(index),
   }));
+}
+
+/**
+ * Mean deviation of the steps of a trajectory but the last: what TempFlow-GRPO divides the weight s of a step by, so that the mean
+ * of the weights is 1 where all of them are trained.
+ *
+ * Paper: TempFlow-GRPO, arXiv:2508.04324. Its repository has 2.25 s instead.
+ */
+export function meanDeviation({ steps, schedule, noise }: FlowSampling): number {
+  const times = flowTimes(steps, schedule);
+  const count = Math.max(steps - 1, 1);
+  const deviations = times.slice(0, count).map((time, index) => {
+    const noiseTime = index === 0 ? { noiseTime: times[1]! } : {};
+    return stepCoefficients(noise, { time, next: times[index + 1]!, ...noiseTime }).deviation;
+  });
+  return deviations.reduce((sum, one) => sum + one, 0) / count;
 }
