@@ -72,7 +72,9 @@ export type FlowGrpoSettings = z.output<typeof flowGrpoSettings>;
 /** Whether the objective compares with the policy of the stage's beginning. */
 export function needsFlowReference(objective: FlowObjective): boolean {
   if (objective.type === "policy") return objective.kl.type !== "none" && objective.kl.weight !== 0;
-  return objective.type === "online-dpo" || objective.type === "diffusion-nft";
+  return (
+    objective.type === "online-dpo" || (objective.type === "diffusion-nft" && objective.kl !== 0)
+  );
 }
 
 /** Weights that sample: the present ones, or those of a while ago. */

@@ -111,6 +111,7 @@ const objectives = {
     },
   },
   "diffusion-nft": { objective: { type: "diffusion-nft" } },
+  "diffusion-nft without KL": { objective: { type: "diffusion-nft", kl: 0 } },
   "online-dpo": { objective: { type: "online-dpo", refresh: 3 } },
   rwr: { objective: { type: "rwr", refresh: 3 } },
   "best-of-group": { objective: { type: "best-of-group", refresh: 3 } },
@@ -245,6 +246,22 @@ describe("the policy objective", () => {
     await expect(flowGrpo(begin("no-maps"), settingsOf({ objective }))).rejects.toThrow(
       ConfigError,
     );
+  });
+});
+
+describe("DiffusionNFT", () => {
+  it("asks for the reference policy where its loss has a KL, and only there", async () => {
+    for (const kl of [0, 1e-4]) {
+      const context = begin(`nft-${kl}`);
+      const asked = new Set<string>();
+      const velocity = context.engine.velocity.bind(context.engine);
+      context.engine.velocity = (batch, options) => {
+        asked.add(options.weights);
+        return velocity(batch, options);
+      };
+      await flowGrpo(context, settingsOf({ epochs: 1, objective: { type: "diffusion-nft", kl } }));
+      expect([...asked]).toEqual(kl === 0 ? ["old"] : ["old", "reference"]);
+    }
   });
 });
 

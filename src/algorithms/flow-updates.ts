@@ -197,13 +197,17 @@ async function nftUpdate(
   const rows = copies(samples, noisings);
   const { clean, target: _target, ...batch } = noised(context, rows, random);
   const old = await engine.velocity(batch, { weights: "old", guidance });
-  const reference = await engine.velocity(batch, { weights: "reference", guidance });
+  const loss = nftTrainingLoss(objective);
+  const reference =
+    "reference" in loss.arrays
+      ? { reference: await engine.velocity(batch, { weights: "reference", guidance }) }
+      : {};
   const q = Float32Array.from(rows, ({ sample }) =>
     optimality(generation.advantages[sample]!, objective.advantageClip),
   );
   const weights = new Float32Array(rows.length).fill(1 / rows.length);
-  const arrays = { clean, old, reference, optimality: q, weights };
-  return engine.accumulate(batch, nftTrainingLoss(objective), { arrays, guidance });
+  const arrays = { clean, old, ...reference, optimality: q, weights };
+  return engine.accumulate(batch, loss, { arrays, guidance });
 }
 
 /** mean (v − target)² of each row. */

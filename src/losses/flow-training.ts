@@ -81,21 +81,23 @@ export function policyTrainingLoss(noise: FlowNoise, policy: FlowPolicy, sample:
   };
 }
 
-/** DiffusionNFT. Arrays: `clean` x_0, `old` and `reference` velocities at x_t, `optimality` q, `weights` of the rows. */
+/**
+ * DiffusionNFT. Arrays: `clean` x_0, `old` velocity at x_t, `optimality` q, `weights` of the rows; `reference` velocity for a KL.
+ */
 export const nftTrainingLoss = (spec: DiffusionNft): FlowLoss => ({
   key: `diffusion-nft ${JSON.stringify(spec)}`,
   arrays: {
     clean: "sample",
     old: "sample",
-    reference: "sample",
     optimality: "number",
     weights: "weight",
+    ...(spec.kl !== 0 && { reference: "sample" as const }),
   },
   build: ({ velocity, x, t, arrays }) => {
     const rows = diffusionNftLoss(spec, {
       velocity,
       old: arrays["old"]!,
-      reference: arrays["reference"]!,
+      ...(arrays["reference"] !== undefined && { reference: arrays["reference"] }),
       noised: x,
       clean: arrays["clean"]!,
       time: t,
