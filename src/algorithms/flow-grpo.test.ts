@@ -204,6 +204,95 @@ describe("the policy objective", () => {
   });
 });
 
+describe("objectives that compare within a group", () => {
+  /** Each sample scored by its place in the epoch. */
+  const scoredBy = (rewardOf: (sample: number) => number): RingEnvironment => {
+    let asked = 0;
+    const score = () => ({ hit: 0, near: rewardOf(asked++) });
+    return { ...graded, task: { ...graded.task, score } };
+  };
+  /** Weights of every row by its prompt, of each optimiser step of the first epoch. */
+  async function weightsOfSteps(
+    name: string,
+    objective: object,
+    rewardOf: (sample: number) => number,
+  ) {
+    const context = begin(name, { environment: scoredBy(rewardOf) });
+    const { engine } = context;
+    const accumulate = engine.accumulate.bind(engine);
+    const seen: Map<string, number[]>[] = [];
+    engine.accumulate = (batch, loss, options) => {
+      const weights = new Map<string, number[]>();
+      batch.prompts.forEach((prompt, row) => {
+        const key = String(prompt);
+        weights.set(key, [...(weights.get(key) ?? []), options.arrays["weights"]![row]!]);
+      });
+      seen.push(weights);
+      return accumulate(batch, loss, options);
+    };
+    const rewards = { window: null };
+    const before = JSON.stringify(weightsOf(engine));
+    await flowGrpo(context, settingsOf({ epochs: 1, group: 3, noisings: 1, rewards, objective }));
+    return { seen, isChanged: JSON.stringify(weightsOf(engine)) !== before };
+  }
+
+  it("best-of-group trains the best of groups that differ, and nothing of the others", async () => {
+    // One group has a best sample; all others are equally bad.
+    const rewardOf = (sample: number) => Number(sample === 4);
+    const { seen } = await weightsOfSteps("best-alone", { type: "best-of-group" }, rewardOf);
+    expect(seen.map((step) => [...step.values()])).toEqual([[[1]]]);
+  });
+
+  it("rwr gives every sample of a group its share, also one of the mean reward", async () => {
+    const rewardOf = (sample: number) => (sample % 3) / 2;
+    const { seen } = await weightsOfSteps("rwr-shares", { type: "rwr" }, rewardOf);
+    const powers = [1, Math.exp(0.5), Math.exp(1)];
+    const total = powers.reduce((sum, one) => sum + one, 0);
+    expect(seen).toHaveLength(2);
+    for (const step of seen) {
+      expect(step.size).toBe(2);
+      for (const weights of step.values()) {
+        expect(weights).toEqual(powers.map((power) => expect.closeTo(power / total / 2, 6)));
+      }
+    }
+  });
+
+  it("make no optimiser step where nothing has a weight", async () => {
+    const objective = { type: "rwr", weights: { type: "raw" } };
+    const { seen, isChanged } = await weightsOfSteps("rwr-zeros", objective, () => 0);
+    expect(seen).toEqual([]);
+    expect(isChanged).toBe(false);
+  });
+
+  it("bring the sampler up to date also at a step that has nothing to train", async () => {
+    // The second epoch, with the step of the refresh, has no group that differs.
+    const rewardOf = (sample: number) => (sample < 12 ? sample : 0);
+    const context = begin("refresh", { environment: scoredBy(rewardOf) });
+    const objective = { type: "best-of-group", refresh: 4 };
+    const rewards = { window: null };
+    await flowGrpo(context, settingsOf({ epochs: 2, group: 3, rewards, objective }));
+    const { engine } = context;
+    for (const name of engine.parameterNames)
+      expect(engine.parameter(name, "old"), name).toEqual(engine.parameter(name));
+  });
+});
+
+describe("maps times rewards", () => {
+  it("train samples of equal rewards, where their maps differ", async () => {
+    const equal = { ...graded, task: { ...graded.task, score: () => ({ hit: 0, near: 1 }) } };
+    const maps = {
+      target: "reward" as const,
+      make: (images: readonly Point[]) => images.map((_, index) => [(index % 6) / 5]),
+    };
+    const context = begin("reward-map", { environment: equal, maps });
+    const before = weightsOf(context.engine);
+    const objective = { type: "policy", ratio: { type: "position" } };
+    await flowGrpo(context, settingsOf({ objective, rewards: { window: null } }));
+    expect(readMetrics(context.run.path)[0]).toMatchObject({ "samples/idle": 0 });
+    expect(weightsOf(context.engine)).not.toEqual(before);
+  });
+});
+
 describe("maps made elsewhere", () => {
   const objective = { type: "policy", ratio: { type: "position" } };
   /** One position a point; four prompts an epoch, six samples each. */

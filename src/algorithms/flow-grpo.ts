@@ -7,8 +7,8 @@
 //
 // Paper: Flow-GRPO, arXiv:2505.05470, section 4.
 // Differs from the paper and its repository in: one sampling batch an epoch, so a random window is drawn once an epoch; samples
-// are dealt to the optimiser steps of an epoch in random order; an epoch whose advantages are all 0 changes nothing. A stop
-// waits for the end of the epoch, so a checkpoint never holds half of one.
+// are dealt to the optimiser steps of an epoch in random order; an optimiser step that has no samples is left out. A stop waits for
+// the end of the epoch, so a checkpoint never holds half of one.
 
 import { standardDeviation, mean, quantile } from "../core/statistics.ts";
 import { ConfigError } from "../core/errors.ts";
@@ -19,7 +19,7 @@ import { taskScores } from "../core/task.ts";
 import { oldDecay } from "../losses/diffusion-nft.ts";
 import type { FlowLoss, FlowRule } from "../losses/flow-loss.ts";
 import { now } from "../run/run-directory.ts";
-import { trainedSamples } from "./flow-advantages.ts";
+import { promptGroups, trainedSamples } from "./flow-advantages.ts";
 import {
   generateFlows,
   type FlowGeneration,
@@ -121,7 +121,7 @@ function checkMaps(hasMaps: boolean, { objective }: FlowGrpoSettings): void {
 const optionsOf = (settings: FlowGrpoSettings, step: number) =>
   stepOptions(settings.optimiser, step, settings.epochs * settings.updates);
 
-/** The optimiser steps of an epoch; none where no sample has an advantage. */
+/** The optimiser steps of an epoch; none where no sample has anything to teach. */
 async function trainEpoch<Item, Config, Image extends Drawing>(
   context: FlowGrpoContext<Item, Config, Image>,
   settings: FlowGrpoSettings,
@@ -137,37 +137,52 @@ async function trainEpoch<Item, Config, Image extends Drawing>(
   for (let update = 0; update < updates; update++) {
     const cut = (part: number): number => Math.round((part * order.length) / updates);
     const samples = order.slice(cut(update), cut(update + 1)).flat();
-    if (samples.length === 0) continue;
+    const step = (epoch - 1) * updates + update + 1;
     const from = { engine, generation, settings, shape };
     const result = await accumulateUpdate(from, samples, random.fork("update", update));
-    if (!Number.isFinite(result.loss)) {
-      throw brokenNumber(stage, epoch, run, `a loss of ${result.loss}`);
+    if (result !== null) {
+      if (!Number.isFinite(result.loss)) {
+        throw brokenNumber(stage, epoch, run, `a loss of ${result.loss}`);
+      }
+      const options = optionsOf(settings, step);
+      const { gradientNorm } = await guardedStep(engine, options, stage, epoch, run);
+      results.push({ ...result, gradientNorm });
     }
-    const step = (epoch - 1) * updates + update + 1;
-    const options = optionsOf(settings, step);
-    const { gradientNorm } = await guardedStep(engine, options, stage, epoch, run);
-    await moveSampler(engine, settings, step);
-    results.push({ ...result, gradientNorm });
+    await moveSampler(engine, settings, step); // also where nothing was trained: its turn would not come again
   }
   return results;
 }
 
+type Compared = Pick<
+  FlowGeneration<unknown, Drawing>,
+  "advantages" | "dense" | "prompts" | "rewards"
+>;
+
+/** How strongly each sample is trained: its advantage, or the largest of its positions; null: not at all. */
+const strengths = ({ advantages, dense }: Pick<Compared, "advantages" | "dense">) =>
+  dense?.map((row) => row && row.reduce((most, one) => Math.max(most, Math.abs(one)), 0)) ??
+  advantages;
+
 /** What is dealt to the optimiser steps: single samples, or whole groups for objectives that compare within them. */
 function trainingOrder(
-  { advantages }: Pick<FlowGeneration<unknown, Drawing>, "advantages">,
-  { updates, group, objective }: FlowGrpoSettings,
+  generation: Compared,
+  { updates, objective }: FlowGrpoSettings,
   random: ReturnType<typeof randomStream>,
 ): number[][] {
-  const trained = trainedSamples(advantages, updates, random.fork("idle"));
   if (objective.type === "policy" || objective.type === "diffusion-nft") {
+    const trained = trainedSamples(strengths(generation), updates, random.fork("idle"));
     return random.shuffle(trained).map((sample) => [sample]);
   }
-  const groups = new Map<number, number[]>();
-  for (const sample of trained) {
-    const place = Math.floor(sample / group);
-    groups.set(place, [...(groups.get(place) ?? []), sample]);
-  }
-  return random.shuffle([...groups.values()]);
+  const { prompts, rewards, advantages } = generation;
+  // Of a group all or nothing: weights of RWR are shares of it, and the best of a part is not the best.
+  const groups = promptGroups(prompts.map((prompt) => ({ prompt: prompt.join(" ") })))
+    .map((group) => group.filter((sample) => rewards[sample] !== null))
+    .filter((group) =>
+      objective.type === "rwr"
+        ? group.length > 0
+        : group.some((sample) => advantages[sample] !== 0),
+    );
+  return random.shuffle(groups);
 }
 
 /** Brings the weights that sample after those that are trained, where they are not the same. */
@@ -186,7 +201,7 @@ function generationNumbers(
   generation: FlowGeneration<unknown, Drawing>,
   names: Readonly<Record<string, string>>,
 ): Record<string, number> {
-  const { rewards, scored, advantages, withoutSpread, promptCount, dropped } = generation;
+  const { rewards, scored, withoutSpread, promptCount, dropped } = generation;
   const known = rewards.filter((reward) => reward !== null);
   const scores = Object.keys(names).flatMap((name) => {
     const values = scored.flatMap(({ scores: all }) => all[name] ?? []);
@@ -201,7 +216,7 @@ function generationNumbers(
     ...outcomeCounts(scored),
     "groups/withoutSpread": withoutSpread / promptCount,
     "samples/dropped": dropped,
-    "samples/idle": advantages.filter((advantage) => advantage === 0).length,
+    "samples/idle": strengths(generation).filter((strength) => strength === 0).length,
   };
 }
 

@@ -30,13 +30,14 @@ export interface UpdateContext {
   readonly shape: readonly number[];
 }
 
-/** The gradient of these samples, accumulated in the engine. */
-export function accumulateUpdate(
+/** The gradient of these samples, accumulated in the engine; null: there is nothing to train on. */
+export async function accumulateUpdate(
   context: UpdateContext,
   samples: readonly number[],
   random: Random,
-): Promise<FlowAccumulateResult> {
+): Promise<FlowAccumulateResult | null> {
   const { objective } = context.settings;
+  if (samples.length === 0) return null;
   switch (objective.type) {
     case "policy":
       return policyUpdate(context, objective, samples);
@@ -212,7 +213,7 @@ async function dpoUpdate(
   { beta }: Objective<"online-dpo">,
   samples: readonly number[],
   random: Random,
-): Promise<FlowAccumulateResult> {
+): Promise<FlowAccumulateResult | null> {
   const { engine, settings } = context;
   const { guidance, noisings } = settings;
   const pairs = groupsAmong(context, samples).flatMap(({ rewards, members }) => {
@@ -224,7 +225,7 @@ async function dpoUpdate(
       pair.map((sample) => ({ sample, stream: place * noisings + copy })),
     ).flat(),
   );
-  if (rows.length === 0) return { loss: 0, outputs: {} };
+  if (rows.length === 0) return null;
   const { clean: _clean, target, ...batch } = noised(context, rows, random);
   const [current, reference] = [
     await engine.velocity(batch, { weights: "current", guidance }),
@@ -259,7 +260,7 @@ async function matchingUpdate(
   objective: Objective<"rwr" | "best-of-group">,
   samples: readonly number[],
   random: Random,
-): Promise<FlowAccumulateResult> {
+): Promise<FlowAccumulateResult | null> {
   const { engine, settings } = context;
   const { guidance, noisings } = settings;
   const rule = objective.type === "rwr" ? objective.weights : ({ type: "best" } as const);
@@ -269,7 +270,7 @@ async function matchingUpdate(
   });
   const total = weighted.reduce((sum, { weight }) => sum + Math.abs(weight), 0);
   const kept = weighted.filter(({ weight }) => weight !== 0);
-  if (kept.length === 0) return { loss: 0, outputs: {} };
+  if (kept.length === 0) return null;
   const rows = kept.flatMap(({ sample, weight }, place) =>
     Array.from({ length: noisings }, (_, copy) => ({
       sample,

@@ -154,8 +154,8 @@ export async function trainEpoch(
   };
   const [losses, gradientNorms]: [number[], number[]] = [[], []];
   for (const images of flowBenchmarkOrder(epoch)) {
-    const { loss } = await accumulateUpdate(from, images, randomStream("bench"));
-    losses.push(loss);
+    const result = await accumulateUpdate(from, images, randomStream("bench"));
+    losses.push(result?.loss ?? 0);
     gradientNorms.push((await engine.step(flowBenchmarkOptimiser)).gradientNorm);
   }
   return { losses, gradientNorms };

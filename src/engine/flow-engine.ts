@@ -428,18 +428,18 @@ export class LocalFlowEngine implements FlowEngine<FlowLoss, FlowRule> {
     for (const end of ends) if (end.status === "rejected") throw end.reason;
   }
 
-  /** A program on a lane's memory. */
+  /** A program on a lane's memory. The one that is kept is that of the first lane, whichever lane needs it first. */
   #bound(
     name: string,
     lane: number,
     make: () => Program,
-    memory: () => Readonly<Record<string, TensorData>>,
+    memory: (lane: number) => Readonly<Record<string, TensorData>>,
   ): Binding {
-    const first = this.#programs.get(name, () => bindKnown(make(), memory()));
+    const first = this.#programs.get(name, () => bindKnown(make(), memory(0)));
     if (lane === 0) return first;
     const others = this.#others.get(first) ?? [];
     this.#others.set(first, others);
-    return (others[lane] ??= bindKnown(first.program, memory()));
+    return (others[lane] ??= bindKnown(first.program, memory(lane)));
   }
 
   #compile(graph: ReturnType<typeof velocityGraph>, name: string, inPlace = {}): Program {
@@ -505,9 +505,9 @@ export class LocalFlowEngine implements FlowEngine<FlowLoss, FlowRule> {
       const graph = trainingGraph(this.#model, this.config, loss, specs, shape);
       return this.#compile(graph.outputs, name, graph.inPlace);
     };
-    const memory = () => ({
+    const memory = (of: number) => ({
       ...this.#store.views("current"),
-      ...this.#store.gradients("gradient ", lane),
+      ...this.#store.gradients("gradient ", of),
     });
     return this.#bound(name, lane, make, memory);
   }
