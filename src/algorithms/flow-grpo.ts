@@ -107,7 +107,8 @@ export async function flowGrpo<Item, Config, Image extends Drawing>(
   progress.end();
 }
 
-function checkMaps(hasMaps: boolean, { objective }: FlowGrpoSettings): void {
+/** @throws ConfigError where ratios of positions have no maps, or ratios of samples have some. */
+export function checkMaps(hasMaps: boolean, { objective }: FlowGrpoSettings): void {
   const isDense = objective.type === "policy" && objective.ratio.type === "position";
   if (hasMaps === isDense) return;
   throw new ConfigError({

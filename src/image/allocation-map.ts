@@ -178,12 +178,16 @@ export function clipAllocationMap(
   return maps.map((_, frame) => clip.slice(frame * area, (frame + 1) * area));
 }
 
-/** The map as it multiplies advantages: turned round where the spec says so (1 − M), and of mean 1 for "mean1". */
+/**
+ * The map as it multiplies advantages: turned round where the spec says so (1 − M), and of mean 1 for "mean1". A map that is the
+ * same everywhere prefers nothing, either way: it is not turned round, since ones would become zeros and train nothing.
+ */
 export function finishedMap(
   map: Float64Array,
   { flip, mapNorm }: Pick<PixelAdvantage, "flip" | "mapNorm">,
 ): Float64Array {
-  const turned = flip ? map.map((weight) => 1 - weight) : map;
+  const isFlat = map.every((weight) => weight === map[0]);
+  const turned = flip && !isFlat ? map.map((weight) => 1 - weight) : map;
   if (mapNorm === "minmax") return turned;
   const mean = turned.reduce((sum, weight) => sum + weight, 0) / turned.length;
   // Where nothing weighs anything there is nothing to divide by.

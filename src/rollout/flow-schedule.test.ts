@@ -1,6 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { ConfigError } from "../core/errors.ts";
+import { stepCoefficients } from "../core/flow-transition.ts";
 import { flowSamplingSettings, flowWindowSettings, type FlowSchedule } from "../core/flow-spec.ts";
 import { randomStream } from "../core/random.ts";
 import { flowSteps, flowTimes, iterationsAt, shiftTime, stepWindow } from "./flow-schedule.ts";
@@ -122,5 +123,29 @@ describe("the steps of a batch", () => {
     expect(steps[0]).toMatchObject({ time: 1, noiseTime: 0.9 });
     expect(steps.slice(1).every(({ noiseTime }) => noiseTime === undefined)).toBe(true);
     expect(flowSteps(sampling, 0, stream)).toEqual(steps);
+  });
+
+  it("of cps leave out the last one, which has no noise", () => {
+    const of = (given: object, iteration = 0) => {
+      const sampling = flowSamplingSettings.parse({ noise: { type: "cps" }, ...given });
+      const steps = flowSteps(sampling, iteration, stream.fork(iteration));
+      return steps.flatMap(({ isTrained }, index) => (isTrained ? [index] : []));
+    };
+    expect(of({ window: { type: "fixed", start: 7, size: 3 } })).toEqual([7, 8]);
+    const window = { type: "sliding", size: 4, pace: { type: "constant", iterations: 1 } };
+    const places = Array.from({ length: 19 }, (_, iteration) => of({ window }, iteration)[0]);
+    expect(places).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0]);
+    for (let iteration = 0; iteration < 20; iteration++) {
+      const fixed = { type: "fixed", start: 8, size: 2 };
+      expect(of({ window: fixed, trainedShare: 0.5 }, iteration)).toEqual([8]);
+    }
+    expect(of({ steps: 1 })).toEqual([]);
+  });
+
+  it("have noise also where there is one step: that at the second time, 0", () => {
+    const [step] = flowSteps(flowSamplingSettings.parse({ steps: 1 }), 0, stream);
+    expect(step).toEqual({ time: 1, next: 0, noiseTime: 0, isStochastic: true, isTrained: true });
+    const { deviation } = stepCoefficients({ type: "flow-sde", level: 0.7 }, step!);
+    expect(deviation).toBeCloseTo(0.7, 12);
   });
 });

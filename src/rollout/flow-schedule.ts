@@ -65,7 +65,7 @@ export function stepWindow(
     case "all-but-last":
       return { start: 0, end: Math.max(steps - 1, 1) };
     case "fixed":
-      return within({ start: window.start, end: window.start + window.size }, steps);
+      return within({ start: window.start, end: window.start + window.size }, steps, window.size);
     case "random": {
       const last = (window.high ?? Math.max(Math.floor(steps / 2), window.size)) - window.size;
       const count = within({ start: window.low, end: last + window.size }, steps, window.size);
@@ -81,7 +81,7 @@ export function stepWindow(
 
 const fromStart = (start: number, size: number): StepRange => ({ start, end: start + size });
 
-function within(range: StepRange, steps: number, size = 1): StepRange {
+function within(range: StepRange, steps: number, size: number): StepRange {
   if (range.end <= steps && range.end - range.start >= size) return range;
   throw new ConfigError({
     where: "window of stochastic steps",
@@ -129,20 +129,23 @@ export interface FlowStep extends StepTimes {
 
 /**
  * The steps of a sampling batch: times, which are stochastic and which of those are trained (`trainedShare` of them, rounded,
- * at least one). The noise of flow-sde at t = 1 is taken at the second time of the schedule.
+ * at least one). The noise of flow-sde at t = 1 is taken at the second time of the schedule. The last step of cps has no noise:
+ * it is never stochastic, and a sliding window turns round before it.
  */
 export function flowSteps(sampling: FlowSampling, iteration: number, random: Random): FlowStep[] {
-  const { steps, trainedShare } = sampling;
+  const { steps, trainedShare, window } = sampling;
   const times = flowTimes(steps, sampling.schedule);
-  const { start, end } = stepWindow(sampling.window, steps, iteration, random.fork("window"));
-  const inside = Array.from({ length: end - start }, (_, index) => start + index);
+  const noisy = sampling.noise.type === "cps" ? steps - 1 : steps;
+  const places = window.type === "sliding" ? Math.max(noisy, 1) : steps;
+  const { start, end } = stepWindow(window, places, iteration, random.fork("window"));
+  const inside = Array.from({ length: Math.min(end, noisy) - start }, (_, index) => start + index);
   const count = Math.max(1, Math.round(trainedShare * inside.length));
   const trained = new Set(random.fork("trained").shuffle(inside).slice(0, count));
   return Array.from({ length: steps }, (_, index) => ({
     time: times[index]!,
     next: times[index + 1]!,
-    ...(index === 0 && steps > 1 && { noiseTime: times[1]! }),
-    isStochastic: index >= start && index < end,
+    ...(index === 0 && { noiseTime: times[1]! }),
+    isStochastic: inside.includes(index),
     isTrained: trained.has(index),
   }));
 }

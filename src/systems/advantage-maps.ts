@@ -19,12 +19,9 @@ export interface MapSources<Item> {
   readonly files?: Maps<Item>["make"];
 }
 
-/** Turned round and normalised as the settings say. A map that is the same everywhere prefers nothing, either way: ones. */
-function finish(map: Float64Array, settings: PixelAdvantage): Float64Array {
-  const stretched = minMaxMap(map);
-  const isFlat = stretched.every((weight) => weight === 1);
-  return isFlat ? stretched : finishedMap(stretched, settings);
-}
+/** From 0 to 1, then turned round and normalised as the settings say. */
+const finish = (map: Float64Array, settings: PixelAdvantage): Float64Array =>
+  finishedMap(minMaxMap(map), settings);
 
 /** M of every image from the features of its patches, as large as the image [height · width]. */
 export function backboneMaps<Item>(

@@ -24,10 +24,11 @@ import {
 import { encodePng } from "../image/png.ts";
 import type { Raster } from "../image/raster.ts";
 import { checkFlowConfig, readFlowConfig } from "../models/flow-config.ts";
-import type { FlowConfig } from "../models/flow-model.ts";
+import { flowModel, type FlowConfig } from "../models/flow-model.ts";
 import { promptEncoder, type ImageEnvironment } from "../rollout/image-environment.ts";
 import { readEvaluations, type RunDirectory } from "../run/run-directory.ts";
 import { configureRuntime } from "../tensor/index.ts";
+import { checkFlowLevel } from "./flow-checks.ts";
 import type { FlowEngineSettings, FlowLevelConfig, flowModelSettings } from "./flow-settings.ts";
 import type { EvaluateContext, TrainContext } from "./system.ts";
 
@@ -375,8 +376,11 @@ export async function prepareFlowLevel<Item, Config, Image extends Drawing>(
     throw new ConfigError({ where: "evaluate.suites", expected, got: strange });
   }
   checkAdapters(config);
+  checkFlowLevel(config);
+  const model = flowConfig({ task, config: config.task }, config.model);
+  flowModel(model); // refuses sizes that do not fit
   if (from === null) return config;
-  await checkFlowConfig(from, flowConfig({ task, config: config.task }, config.model));
+  await checkFlowConfig(from, model);
   return { ...config, base: { ...config.base, from: resolve(from) } };
 }
 

@@ -1,6 +1,7 @@
 // Flow-GRPO: a flow model learns to draw what prompts ask for; flow matching on images that are often wrong, then GRPO.
 
 import { z } from "zod";
+import { checkMaps } from "../../algorithms/flow-grpo.ts";
 import type { ImageTask } from "../../core/image-task.ts";
 import type { JudgedImage } from "../../evaluate/evaluate-images.ts";
 import type { Raster } from "../../image/raster.ts";
@@ -66,6 +67,7 @@ const settings = z.object({
   levels: z
     .array(z.enum(names))
     .min(1)
+    .refine((list) => new Set(list).size === list.length, "different levels")
     .default(["mini"])
     .describe("what is trained, in this order: points on a ring, 12x12 pixels, GenEval-mini"),
   ring: flowLevelSettings(ringTask, { hit: 1 }, { base: 1200, epochs: 150 }).describe(
@@ -116,6 +118,7 @@ export const flowGrpoSystem: System<Config> = {
     const prepared = await Promise.all(
       config.levels.map(async (name) => {
         const { level, config: own } = levelOf(name, config);
+        checkMaps(false, own.grpo);
         return [name, await prepareFlowLevel(level.task, own)] as const;
       }),
     );

@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { flowGrpoSettings } from "../../algorithms/flow-grpo-settings.ts";
+import { ConfigError } from "../../core/errors.ts";
 import { pixelAdvantageSettings } from "../../core/flow-spec.ts";
-import { denseClip, methodNames, pixelsOf, settingsOf } from "./methods.ts";
+import { checkMethods, denseClip, methodNames, pixelsOf, settingsOf } from "./methods.ts";
 
 const pixels = pixelAdvantageSettings.parse({});
 const grpo = flowGrpoSettings.parse({
@@ -30,5 +31,19 @@ describe("the methods", () => {
     expect(settingsOf(grpo, pixels, 0.3, shape).objective).toMatchObject({
       ratio: { type: "position", low: 0.3, high: 0.3 },
     });
+    const ratio = { type: "position", low: 0.2, high: 0.1 };
+    const given = flowGrpoSettings.parse({ epochs: 1, objective: { type: "policy", ratio } });
+    expect(settingsOf(given, pixels, null, shape).objective).toMatchObject({ ratio });
+  });
+
+  it("are refused where two of them are the same", () => {
+    const oracle = pixelAdvantageSettings.parse({ map: { type: "oracle" } });
+    expect(() => checkMethods(["scalar", "vipo", "average"], oracle)).toThrow(
+      "methods: expected methods that differ, got vipo and average",
+    );
+    expect(() => checkMethods(["oracle", "vipo"], oracle)).toThrow(ConfigError);
+    expect(() => checkMethods(["vipo", "vipo"], pixels)).toThrow(ConfigError);
+    checkMethods(methodNames, pixels);
+    checkMethods(["vipo", "flipped"], { ...pixels, flip: true });
   });
 });

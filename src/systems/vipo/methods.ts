@@ -1,13 +1,14 @@
 // The methods that are compared: one advantage a sample, or a map of where in the image it goes. All begin at the same base model.
 
 import type { FlowGrpoSettings } from "../../algorithms/flow-grpo-settings.ts";
+import { ConfigError } from "../../core/errors.ts";
 import type { PixelAdvantage } from "../../core/flow-spec.ts";
 
 /** What each method changes about the pixel advantages of the config; null: it has none. */
 const changes = {
   scalar: () => null,
   vipo: (pixels) => pixels,
-  flipped: (pixels) => ({ ...pixels, flip: true }),
+  flipped: (pixels) => ({ ...pixels, flip: !pixels.flip }),
   ones: (pixels) => ({ ...pixels, map: { type: "ones" } }),
   oracle: (pixels) => ({ ...pixels, map: { type: "oracle" } }),
   "reward-map": (pixels) => ({ ...pixels, target: "reward" }),
@@ -30,6 +31,24 @@ export const methodNames = Object.keys(changes) as [MethodName, ...MethodName[]]
 export const pixelsOf = (method: MethodName, pixels: PixelAdvantage): PixelAdvantage | null =>
   changes[method](pixels);
 
+/** @throws ConfigError for two methods that do the same under these settings: one of them would seem to confirm the other. */
+export function checkMethods(methods: readonly MethodName[], pixels: PixelAdvantage): void {
+  const known = new Map<string, MethodName>();
+  for (const method of methods) {
+    const key = JSON.stringify(pixelsOf(method, pixels));
+    const same = known.get(key);
+    if (same !== undefined) {
+      throw new ConfigError({
+        where: "methods",
+        expected: "methods that differ",
+        got: `${same} and ${method}, which are the same with these pixels`,
+        hint: "average and first-pc change maps of type psm",
+      });
+    }
+    known.set(key, method);
+  }
+}
+
 /**
  * Clip range of a position's ratio that is as wide, in deviations, as `clip` is for the ratio of a whole sample: the latter is the
  * mean over D numbers, the former the sum over C, so the log-ratios are √(C D) times as large (for independent numbers).
@@ -37,7 +56,7 @@ export const pixelsOf = (method: MethodName, pixels: PixelAdvantage): PixelAdvan
 export const denseClip = (clip: number, shape: readonly number[]): number =>
   clip * Math.sqrt(shape.at(-1)! * shape.reduce((product, extent) => product * extent, 1));
 
-/** GRPO settings of a method: the ratio of positions where advantages have maps. */
+/** GRPO settings of a method: the ratio of positions where advantages have maps; one that is of positions already keeps its limits. */
 export function settingsOf(
   grpo: FlowGrpoSettings,
   pixels: PixelAdvantage | null,
@@ -46,12 +65,8 @@ export function settingsOf(
 ): FlowGrpoSettings {
   const { objective } = grpo;
   if (pixels === null || objective.type !== "policy") return grpo;
-  const { low, high } = objective.ratio;
-  const ratio = {
-    ...objective.ratio,
-    type: "position",
-    low: clip ?? denseClip(low, shape),
-    high: clip ?? denseClip(high, shape),
-  } as const;
+  const { type, low, high } = objective.ratio;
+  const wide = (limit: number): number => (type === "position" ? limit : denseClip(limit, shape));
+  const ratio = { type: "position", low: clip ?? wide(low), high: clip ?? wide(high) } as const;
   return { ...grpo, objective: { ...objective, ratio } };
 }

@@ -2,9 +2,10 @@
 // advantage an image and with maps, side by side.
 
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { z } from "zod";
 import type { AdvantageMaps } from "../../algorithms/flow-generation.ts";
+import { checkMaps } from "../../algorithms/flow-grpo.ts";
 import { pixelAdvantageSettings } from "../../core/flow-spec.ts";
 import type { ImageTask } from "../../core/image-task.ts";
 import type { Random } from "../../core/random.ts";
@@ -18,7 +19,9 @@ import {
   genevalMini,
   labelledShapes,
   quadrantTask,
+  readSuppliedMaps,
   shapeLabels,
+  suppliedAdvantageMaps,
 } from "../../tasks/image-generation/index.ts";
 import { configureRuntime } from "../../tensor/index.ts";
 import { advantageMaps } from "../advantage-maps.ts";
@@ -34,7 +37,7 @@ import { backboneSettings, frozenBackbone } from "../frozen-backbone.ts";
 import { flowEngineSettings, flowLevelSettings, type FlowLevelConfig } from "../flow-settings.ts";
 import type { System, TrainContext } from "../system.ts";
 import { compareRewards, compareStructure, type Comparison } from "./compare-methods.ts";
-import { methodNames, pixelsOf, settingsOf } from "./methods.ts";
+import { checkMethods, methodNames, pixelsOf, settingsOf } from "./methods.ts";
 import { scales } from "./scales.ts";
 import { rednessGains } from "./structure-curve.ts";
 
@@ -111,6 +114,23 @@ const chosen = (config: Config): Chosen => ({
   task: tasks[config.level],
   config: config[config.level],
 });
+
+/** What the settings read, as large as the images; undefined where they read nothing. */
+async function suppliedMaps(config: Config) {
+  const { map } = config.pixels;
+  if (map.type !== "files") return undefined;
+  const { task, config: level } = chosen(config);
+  const [height, width] = task.shape(level.task);
+  const maps = await readSuppliedMaps(map.path, { shape: [height, width] });
+  const { make } = suppliedAdvantageMaps<unknown, Raster>({
+    promptOf: (item) => task.prompt(item),
+    maps,
+    target: config.pixels.target,
+    mapNorm: "minmax",
+    flip: false, // all maps are turned round in one place
+  });
+  return make;
+}
 
 function writePicture(run: RunDirectory, name: string, picture: Raster): void {
   const directory = join(run.path, "images");
@@ -198,13 +218,27 @@ export const vipoSystem: System<Config> = {
   task: genevalMini,
   prepare: async (config) => {
     const { task, config: level } = chosen(config);
-    return { ...config, [config.level]: await prepareFlowLevel(task, level) };
+    const { methods, clip, pixels } = config;
+    checkMethods(methods, pixels);
+    for (const method of methods) {
+      const own = pixelsOf(method, pixels);
+      checkMaps(own !== null, settingsOf(level.grpo, own, clip, task.shape(level.task)));
+    }
+    await suppliedMaps(config);
+    const { map } = pixels;
+    const absolute = map.type === "files" ? { ...map, path: resolve(map.path) } : map;
+    return {
+      ...config,
+      pixels: { ...pixels, map: absolute },
+      [config.level]: await prepareFlowLevel(task, level),
+    };
   },
   train: async (context) => {
     const { config, run } = context;
     const { task, config: own } = chosen(config);
     const shape = task.shape(own.task);
     const backbone = await openBackbone(context);
+    const files = await suppliedMaps(config);
     const level: FlowLevel<unknown, unknown, Raster> = {
       task,
       prefix: "",
@@ -220,6 +254,7 @@ export const vipoSystem: System<Config> = {
           if (pixels === null) return policy;
           const maps = advantageMaps<unknown>(pixels, {
             ...(backbone !== undefined && { backbone }),
+            ...(files !== undefined && { files }),
             foreground: foregroundOf,
           });
           return { ...policy, maps: pictured(maps, run, `${method}-maps`) };

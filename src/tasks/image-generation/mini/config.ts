@@ -9,7 +9,7 @@ const share = (value: number, help: string) =>
 
 const unique = (list: readonly string[]): boolean => new Set(list).size === list.length;
 
-export const miniConfig = z.object({
+const fields = z.object({
   classes: z
     .array(z.enum(shapes))
     .min(2)
@@ -58,4 +58,9 @@ export const miniConfig = z.object({
     .prefault({})
     .describe("how often an image for the base model does not show what its prompt says"),
 });
+
+export const miniConfig = fields.refine(
+  ({ classes, unseenClass }) => classes.filter((name) => name !== unseenClass).length >= 2,
+  { path: ["classes"], error: "two classes or more beside unseenClass" },
+);
 export type MiniConfig = z.output<typeof miniConfig>;

@@ -107,6 +107,23 @@ describe("the prompts", () => {
     expect(draw(7)).toEqual(drawn[7]);
   });
 
+  it("can be about two classes, whose one pair is held out, and not about one", () => {
+    const two = miniConfig.parse({ classes: ["circle", "square"] });
+    const drawn = Array.from({ length: 400 }, (_, index) =>
+      genevalMini.make(stream("two classes", index), two),
+    );
+    const drawnTags = new Set(drawn.map(({ record }) => record.tag));
+    expect([...drawnTags].sort()).toEqual(["color_attr", "colors", "counting", "position"]);
+    const train = new Set(suite("train", two).map((item) => genevalMini.key(item)));
+    expect(drawn.every((item) => train.has(genevalMini.key(item)))).toBe(true);
+    const one = miniConfig.safeParse({ classes: ["circle", "cross"] });
+    expect(one.error?.issues).toMatchObject([
+      { path: ["classes"], message: "two classes or more beside unseenClass" },
+    ]);
+    const other = { classes: ["circle", "cross"], unseenClass: "square" };
+    expect(miniConfig.safeParse(other).success).toBe(true);
+  });
+
   it("consist of words that the vocabulary has", () => {
     const words = genevalMini.vocabulary(config);
     for (const item of everything) {

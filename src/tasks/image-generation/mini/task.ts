@@ -13,7 +13,7 @@ import { officialVerdict } from "../official-metric.ts";
 import { drawTag, trainingWeights } from "../prompt-generator.ts";
 import { type GenevalRecord, orderlessKey } from "../record.ts";
 import { trainingReward } from "../training-reward.ts";
-import { tags } from "../vocabulary.ts";
+import { type Tag, tags } from "../vocabulary.ts";
 import { illustrate } from "./base-data.ts";
 import { detectShapes, structureScore } from "./color-blind-detector.ts";
 import { type MiniConfig, miniConfig } from "./config.ts";
@@ -31,8 +31,12 @@ function itemsOf(suite: string, config: MiniConfig): readonly MiniItem[] {
 }
 
 function make(random: Random, config: MiniConfig): MiniItem {
-  const tag = drawTag(random, trainingWeights);
-  return { record: random.pick(promptsOf(config).trainByTag[tag]) };
+  const { trainByTag } = promptsOf(config);
+  // Of two classes there is one pair, and that is held out.
+  const weights = Object.fromEntries(
+    tags.map((tag) => [tag, trainByTag[tag].length === 0 ? 0 : trainingWeights[tag]]),
+  ) as Record<Tag, number>;
+  return { record: random.pick(trainByTag[drawTag(random, weights)]) };
 }
 
 function gold({ record }: MiniItem, config: MiniConfig, random: Random): Raster {
