@@ -209,7 +209,7 @@ if (busyBefore > 0.1) {
 /** Everything that a table says beside its rows. */
 async function factsOf(
   rows: readonly Row[],
-  rounds: number,
+  suite: Suite,
   busy: number,
 ): Promise<Record<string, string>> {
   const versions = Object.assign(
@@ -227,7 +227,8 @@ async function factsOf(
       .map(([name, version]) => `${name} ${version}`)
       .join(", "),
     revision: (await output("git", ["describe", "--always", "--dirty", "--exclude=*"])).trim(),
-    rounds: `${rounds}, 2 threads everywhere`,
+    rounds: String(roundsOf(suite)),
+    threads: suite.threads,
   };
 }
 
@@ -242,7 +243,7 @@ for (const { suite, choices } of chosen) {
   for (const { workload, peers } of choices) {
     rows.push(...(await runWorkload(program, workload, peers, python, rounds, quick)));
   }
-  const facts = await factsOf(rows, rounds, watch());
+  const facts = await factsOf(rows, suite, watch());
   const text = document(suite.title, rows, facts);
   console.log(`\n${text}`);
   const folder = whole ? HERE : BUILD;
