@@ -74,7 +74,8 @@ export const levelStages = <Item, Config, Image extends Drawing>(
   config: FlowLevelConfig<Config>,
 ): readonly string[] => [baseStage(level), ...policiesOf(level, config).map(({ stage }) => stage)];
 
-function flowConfig<Item, Config, Image extends Drawing>(
+/** The velocity model of a level. */
+export function flowConfig<Item, Config, Image extends Drawing>(
   { task, config }: ImageEnvironment<Item, Config, Image>,
   {
     type,
