@@ -48,7 +48,7 @@ export const flowBenchmarkSettings = flowGrpoSettings.parse({
   sampling: {
     steps: 10,
     noise: { type: "cps", level: 0.8 },
-    window: { type: "random", size: 3 },
+    window: { type: "random", size: 3, low: 2, high: 8 },
   },
   objective: { type: "policy", ratio: { type: "sample", low: 6e-5, high: 6e-5 } },
 });
