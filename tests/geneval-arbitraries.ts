@@ -61,6 +61,8 @@ const boxes = fc
         number,
       ],
   );
+/** JSON as a file gives it back: it has no -0. */
+const plainJson = fc.jsonValue().map((value): unknown => JSON.parse(JSON.stringify(value)));
 const confidence = fc.double({ min: 0, max: 1, noNaN: true }).map((value) => value + 0);
 
 /** Of up to three classes, their colours known or not. */
@@ -92,7 +94,7 @@ export const imageResults: fc.Arbitrary<ImageResult> = fc.record(
     isStrictlyCorrect: fc.boolean(),
     reward: jsonNumber,
     reason: fc.string(),
-    more: fc.record({ seed: fc.integer(), "step/size": fc.jsonValue() }),
+    more: fc.record({ seed: fc.integer(), "step/size": plainJson }),
   },
   { requiredKeys: ["filename", "record", "detections"] },
 );

@@ -81,8 +81,10 @@ class PromptEncoder(nn.Module):
     def __init__(self, config: dict) -> None:
         super().__init__()
         width, self.words = config["width"], config.get("words", False)
+        self.neighbours = config.get("neighbours", 0)
         self.embedding = Table(config["vocabularySize"], width)
         self.positions = Table(config["promptTokens"], width)
+        self.context = nn.Linear((2 * self.neighbours + 1) * width, width) if self.neighbours > 0 else None
         self.layers = nn.ModuleList(
             EncoderLayer(width, config["heads"], config["hiddenWidth"]) for _ in range(config["layers"])
         )
@@ -90,7 +92,11 @@ class PromptEncoder(nn.Module):
         self.none = Table(1, width * (1 + config["promptTokens"] if self.words else 1))
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        time = tokens.shape[1]
         x = F.embedding(tokens, self.embedding.weight) + self.positions.weight
+        if self.context is not None:
+            wide = F.pad(x * mask[:, :, None], (0, 0, self.neighbours, self.neighbours))
+            x = x + self.context(torch.cat([wide[:, at : at + time] for at in range(2 * self.neighbours + 1)], 2))
         for layer in self.layers:
             x = layer(x, mask)
         x = self.norm(x) * mask[:, :, None]  # [prompts, time, width]

@@ -5,7 +5,7 @@ import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { cpus, totalmem } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { document, isWrong, makeRow, type Row } from "./results.ts";
@@ -195,8 +195,11 @@ if (chosen.length === 0) {
   fail(`--only: expected one of ${[...new Set(names)].join(", ")}`);
 }
 
-// A part of the measurements never replaces the whole.
-const whole = !quick && options.only === undefined;
+/** Libraries that replace what both sides come with: another allocator, another choice of kernels. */
+const preloaded = (process.env["LD_PRELOAD"] ?? "").split(":").map((path) => basename(path));
+const isPreloaded = preloaded.some((name) => name !== "");
+// Neither a part of the measurements nor one with other libraries replaces the whole.
+const whole = !quick && options.only === undefined && !isPreloaded;
 const watchBefore = watchProcessors();
 await setTimeout(2000);
 const busyBefore = watchBefore();
@@ -209,7 +212,7 @@ if (busyBefore > 0.1) {
 /** Everything that a table says beside its rows. */
 async function factsOf(
   rows: readonly Row[],
-  rounds: number,
+  suite: Suite,
   busy: number,
 ): Promise<Record<string, string>> {
   const versions = Object.assign(
@@ -217,7 +220,11 @@ async function factsOf(
     ...rows.flatMap(({ ours, theirs }) => [...ours, ...theirs]).map((one) => one.versions),
   ) as Record<string, string>;
   return {
-    command: ["bash bench/peers/run.sh", ...process.argv.slice(2)]
+    command: [
+      ...(isPreloaded ? [`LD_PRELOAD=${preloaded.join(":")}`] : []),
+      "bash bench/peers/run.sh",
+      ...process.argv.slice(2),
+    ]
       .join(" ")
       .replace(/ --python \S+/, ""),
     date: new Date().toISOString().slice(0, 10),
@@ -227,7 +234,8 @@ async function factsOf(
       .map(([name, version]) => `${name} ${version}`)
       .join(", "),
     revision: (await output("git", ["describe", "--always", "--dirty", "--exclude=*"])).trim(),
-    rounds: `${rounds}, 2 threads everywhere`,
+    rounds: String(roundsOf(suite)),
+    threads: suite.threads,
   };
 }
 
@@ -242,7 +250,7 @@ for (const { suite, choices } of chosen) {
   for (const { workload, peers } of choices) {
     rows.push(...(await runWorkload(program, workload, peers, python, rounds, quick)));
   }
-  const facts = await factsOf(rows, rounds, watch());
+  const facts = await factsOf(rows, suite, watch());
   const text = document(suite.title, rows, facts);
   console.log(`\n${text}`);
   const folder = whole ? HERE : BUILD;

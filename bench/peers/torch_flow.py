@@ -4,8 +4,11 @@ Fair: the same transformer (flow_transformer.py) with the weights that Alidade s
 velocities have to be Alidade's within 1e-4. Written as one would for speed: inference mode and prompts that are encoded once in
 the rollout, fused attention, fused AdamW, gradients set to None, float32; 128 rows at once, which on the CPU is as fast as any other
 number in the rollout and a tenth faster than a whole update. Variant "compile" wraps the velocity of the rollout, and model and
-loss of the training, in torch.compile. The first epoch takes noise, window and order from Alidade, so that its samples, losses and
-gradients can be compared; later epochs draw their own. Both sides reward an image by the mean of its numbers, which costs nothing.
+loss of the training, in torch.compile. Variant "lanes" works as Alidade does: micro-batches of 64 rows, as many at the same time as
+there are threads, each by one of them; gradients are added up under the lock that autograd has for it.
+
+The first epoch takes noise, window and order from Alidade, so that its samples, losses and gradients can be compared; later epochs
+draw their own. Both sides reward an image by the mean of its numbers, which costs nothing.
 """
 
 from common import memory_bytes, read_job, report
@@ -16,6 +19,7 @@ import json
 import math
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from flow_transformer import load
@@ -26,7 +30,11 @@ with open(os.path.join(job["model"], "batch.json")) as file:
     batch = json.load(file)
 given = load_file(os.path.join(job["model"], "batch.safetensors"))
 model = load(job["model"])
-MICRO_BATCH = 128
+LANES = job["threads"] if job["variant"] == "lanes" else 1
+MICRO_BATCH = 128 // LANES
+# What works on micro-batches: one after the other, or each by a thread whose operators have that thread alone.
+over = map if LANES == 1 else ThreadPoolExecutor(LANES, initializer=torch.set_num_threads, initargs=(1,)).map
+assert torch.get_num_threads() == job["threads"]  # here: a thread keeps the number that it was told when it first asks
 
 
 def maybe_compiled(function):
@@ -81,16 +89,19 @@ start_memory = memory_bytes("VmRSS")
 losses, norms = [], []
 
 
-def step(parts) -> None:
-    """One optimiser step on a loss that comes in parts."""
-    optimiser.zero_grad(set_to_none=True)
-    total = 0.0
-    for loss in parts:
+def step(loss_sum, arrays: tuple[Tensor, ...]) -> None:
+    """One optimiser step on the mean over rows of a loss, which `loss_sum` sums over the rows of a micro-batch."""
+    count = len(arrays[0])
+
+    def share(part: tuple[Tensor, ...]) -> float:
+        loss = loss_sum(*part) / count
         loss.backward()
-        total += loss.item()
+        return loss.item()
+
+    optimiser.zero_grad(set_to_none=True)
+    losses.append(sum(over(share, zip(*(array.split(MICRO_BATCH) for array in arrays)))))
     norms.append(nn.utils.clip_grad_norm_(model.parameters(), adamw["clipNorm"]).item())
     optimiser.step()
-    losses.append(total)
 
 
 def per_row(numbers: Tensor) -> Tensor:
@@ -110,7 +121,6 @@ def coefficients(t: float, after: float) -> tuple[float, float, float]:
     return 1 - after + kept, kept * (1 - t) - (1 - after) * t, after * math.sin(angle)
 
 
-@torch.inference_mode()
 def trajectories(start: int, x: Tensor, vectors: Tensor, draws: Tensor | None) -> tuple[Tensor, list[tuple]]:
     """x_0 of some rows, and of each step of the window x, x' and log p."""
     kept = []
@@ -132,11 +142,14 @@ def trajectories(start: int, x: Tensor, vectors: Tensor, draws: Tensor | None) -
 def roll_out(start: int, noise: Tensor | None, draws: Tensor | None) -> tuple[Tensor, list[tuple]]:
     """The same of all images."""
     vectors = prompts.vectors()
-    parts = []
-    for first in range(0, images, MICRO_BATCH):
+
+    @torch.inference_mode()  # holds for one thread
+    def share(first: int) -> tuple[Tensor, list[tuple]]:
         rows = slice(first, first + MICRO_BATCH)
         x = torch.randn(MICRO_BATCH, *shape[1:]) if noise is None else noise[rows]
-        parts.append(trajectories(start, x, vectors[rows], None if draws is None else draws[:, rows]))
+        return trajectories(start, x, vectors[rows], None if draws is None else draws[:, rows])
+
+    parts = list(over(share, range(0, images, MICRO_BATCH)))
     samples = torch.cat([samples for samples, _ in parts])
     kept = [tuple(torch.cat(part) for part in zip(*steps)) for steps in zip(*(steps for _, steps in parts))]
     return samples, kept
@@ -165,14 +178,13 @@ def policy_loss(x: Tensor, drawn: Tensor, old: Tensor, advantage: Tensor, step_n
 def update(order: Tensor, start: int, kept: list[tuple], advantage: Tensor) -> None:
     """One optimiser step on the window of some images."""
     numbers = [(t, *coefficients(t, after)[:2]) for t, after in zip(times, times[1:])][start : start + window]
-    rows = (
+    arrays = (
         *(torch.cat([one[part][order] for one in kept]) for part in range(3)),
         advantage[order].repeat(window),
         torch.tensor(numbers).repeat_interleave(len(order), 0),
         prompts.rows[order].repeat(window),
     )
-    count = window * len(order)
-    step(policy_loss(*part) / count for part in zip(*(array.split(MICRO_BATCH) for array in rows)))
+    step(policy_loss, arrays)
 
 
 def epoch(number: int) -> dict[str, float]:
@@ -202,13 +214,14 @@ matching_prompts = Prompts(batch["matchingPrompts"])
 
 @maybe_compiled
 def matching_loss(x: Tensor, t: Tensor, target: Tensor, rows: Tensor) -> Tensor:
+    """Sum over rows of the mean square error."""
     v = model(x, t, model.prompt(*matching_prompts.inputs)[rows])
-    return (v - target).square().mean()
+    return (v - target).square().mean((1, 2, 3)).sum()
 
 
 def matching_step() -> dict[str, float]:
     began = time.perf_counter()
-    step([matching_loss(given["matchingX"], given["matchingT"], given["matchingTarget"], matching_prompts.rows)])
+    step(matching_loss, (given["matchingX"], given["matchingT"], given["matchingTarget"], matching_prompts.rows))
     return {"matching": time.perf_counter() - began}
 
 

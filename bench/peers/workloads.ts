@@ -120,6 +120,8 @@ export interface Suite {
   readonly table: string;
   readonly data: string;
   readonly rounds: number;
+  /** How both sides use the two threads that they have. */
+  readonly threads: string;
   readonly workloads: readonly Workload[];
 }
 
@@ -242,7 +244,7 @@ const grpo: Workload = {
 export const FLOW_IMAGES = 256;
 export const FLOW_UPDATES = 2;
 
-/** The required ratio has to be reached against the faster of both variants. */
+/** The required ratio has to be reached against the faster of eager and torch.compile; lanes show what they are worth there. */
 function flow(part: FlowJob["part"], title: string, repetitions: number): Workload {
   const peer = { program: "torch_flow.py", required: 1.5 } as const;
   return {
@@ -252,6 +254,7 @@ function flow(part: FlowJob["part"], title: string, repetitions: number): Worklo
     peers: [
       { ...peer, label: "PyTorch eager", variant: "eager" },
       { ...peer, label: "PyTorch torch.compile", variant: "compile", optional: true },
+      { ...peer, label: "PyTorch eager in lanes", variant: "lanes", required: null },
     ],
     job: (model, quick) => ({
       kind: "flow",
@@ -271,6 +274,7 @@ const decoders: Suite = {
   table: "RESULTS.md",
   data: "results.json",
   rounds: 3,
+  threads: "2 threads an operator on both sides; TensorFlow.js has 1",
   workloads: [
     training(96, 1.2, 16),
     training(256, 1, 10),
@@ -291,6 +295,8 @@ const flows: Suite = {
   table: "RESULTS-FLOW.md",
   data: "results-flow.json",
   rounds: 5,
+  threads:
+    "ours two lanes of 1 thread; PyTorch 2 threads an operator, in lanes two micro-batches of 1 thread",
   workloads: [
     flow("sample", "rollout, 16 prompts x 16 images, 10 steps", 8),
     flow("update", "updates on 256 images x 3 steps", 8),

@@ -1,10 +1,14 @@
 import { expect, it } from "vitest";
+import { resolveConfig } from "../algorithms/resolve-config.ts";
 import { velocityGraph } from "../engine/flow-graphs.ts";
 import { flowModel } from "../models/flow-model.ts";
 import type { FlowTransformerConfig } from "../models/flow-transformer.ts";
+import { flowGrpoSystem } from "../systems/flow-grpo/system.ts";
+import { flowConfig } from "../systems/flow-recipe.ts";
+import { genevalMini } from "../tasks/image-generation/index.ts";
 import { sizeOf, type Tensor } from "../tensor/index.ts";
 import { topologicalOrder } from "../tensor/onnx.ts";
-import { flowBenchmarkModel, flowForwardFlops } from "./flow-benchmarks.ts";
+import { flowBenchmarkModel, flowBenchmarkSettings, flowForwardFlops } from "./flow-benchmarks.ts";
 
 /** FLOPs of the products and of the attention in a graph, from the shapes of their operands. */
 function flopsOf(tensor: Tensor): number {
@@ -19,6 +23,15 @@ function flopsOf(tensor: Tensor): number {
   });
   return flops.reduce((sum, one) => sum + one, 0);
 }
+
+it("measures the model and the epoch of Flow-GRPO's scale small", () => {
+  const { settings, scales } = flowGrpoSystem;
+  const { mini } = resolveConfig(settings, scales["small"]!.settings, []);
+  const model = flowConfig({ task: genevalMini, config: mini.task }, mini.model);
+  expect(flowBenchmarkModel).toEqual(model);
+  const { epochs, optimiser } = mini.grpo;
+  expect({ ...flowBenchmarkSettings, epochs, optimiser }).toEqual(mini.grpo);
+});
 
 const video: FlowTransformerConfig = {
   ...flowBenchmarkModel,

@@ -16,7 +16,7 @@ import type { FlowTransformerConfig } from "../models/flow-transformer.ts";
 import { flowSteps, type FlowStep } from "../rollout/flow-schedule.ts";
 import { measured, type Measured, type Product } from "./benchmark-timing.ts";
 
-/** 24x24 pixels in patches of 4, width 64, 4 layers, 4 heads; vocabulary and longest prompt of GenEval-mini. */
+/** 24x24 pixels in patches of 4, width 64, 4 layers, 4 heads; vocabulary, longest prompt and prompt encoder of GenEval-mini. */
 export const flowBenchmarkModel: FlowTransformerConfig = {
   type: "transformer",
   sample: [24, 24, 3],
@@ -35,6 +35,7 @@ export const flowBenchmarkModel: FlowTransformerConfig = {
     heads: 4,
     hiddenWidth: 128,
     words: true,
+    neighbours: 2,
   },
 };
 
@@ -47,7 +48,7 @@ export const flowBenchmarkSettings = flowGrpoSettings.parse({
   sampling: {
     steps: 10,
     noise: { type: "cps", level: 0.8 },
-    window: { type: "random", size: 3 },
+    window: { type: "random", size: 3, low: 2, high: 8 },
   },
   objective: { type: "policy", ratio: { type: "sample", low: 6e-5, high: 6e-5 } },
 });
@@ -195,8 +196,8 @@ const patches = ({ sample, patch }: FlowTransformerConfig): number =>
  *   2 N (L (4 d² + 2 d f) + 2 P d)  +  4 L N (N + T) d  +  2 (6 L d² + 2 d² + (τ + d + p) d)  +  4 L T p d
  *   layers, patches in and out         attention           modulations, time and prompt: once    keys and values of words
  *
- * A SwiGLU has 3 d f. Norms, activations, residuals, the loss, the optimiser and the prompt encoder, which runs once a prompt,
- * are work that is not counted. Backward counts twice, as for decoders.
+ * A SwiGLU has 3 d f. Norms, activations, residuals, the loss, the optimiser and the prompt encoder with its neighbouring words,
+ * which runs once a prompt of a rollout or of a micro-batch, are work that is not counted. Backward counts twice, as for decoders.
  */
 export function flowForwardFlops(config: FlowTransformerConfig): number {
   const { layers, width, hiddenWidth, activation, patch, sample, prompt } = config;

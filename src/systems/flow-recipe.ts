@@ -74,7 +74,8 @@ export const levelStages = <Item, Config, Image extends Drawing>(
   config: FlowLevelConfig<Config>,
 ): readonly string[] => [baseStage(level), ...policiesOf(level, config).map(({ stage }) => stage)];
 
-function flowConfig<Item, Config, Image extends Drawing>(
+/** The velocity model of a level. */
+export function flowConfig<Item, Config, Image extends Drawing>(
   { task, config }: ImageEnvironment<Item, Config, Image>,
   {
     type,
@@ -263,9 +264,11 @@ async function trainPolicy<Item, Config, Image extends Drawing>(
 ): Promise<void> {
   const { environment, config, engineSettings, context } = level;
   const { run } = context;
-  const model = flowConfig(environment, config.model);
+  const plain = flowConfig(environment, config.model);
+  const model = config.lora === null ? plain : { ...plain, lora: config.lora };
   const engine = openEngine(model, engineSettings, settings.average);
   try {
+    engine.initialise(randomStream(context.seed, stage, "adapters"), "adapters");
     await engine.loadWeights(directory);
     const base = await baseImages(level, engine);
     const position = run.resume();
@@ -352,6 +355,16 @@ function tellGain<Item, Config, Image extends Drawing>(
   return gain;
 }
 
+function checkAdapters<Config>({ lora, model, grpo }: FlowLevelConfig<Config>): void {
+  if (lora === null) return;
+  if (model.type === "mlp")
+    throw new ConfigError({ where: "lora", expected: "a transformer", got: "model.type mlp" });
+  if (grpo.optimiser.method === "muon") {
+    const expected = "adamw with lora; Muon is for whole hidden matrices";
+    throw new ConfigError({ where: "grpo.optimiser.method", expected, got: "muon" });
+  }
+}
+
 /** Opens what a level will read; the config with absolute paths. */
 export async function prepareFlowLevel<Item, Config, Image extends Drawing>(
   task: ImageTask<Item, Config, Image>,
@@ -363,6 +376,7 @@ export async function prepareFlowLevel<Item, Config, Image extends Drawing>(
     const expected = `suites of ${task.name} (${task.suites.join(", ")})`;
     throw new ConfigError({ where: "evaluate.suites", expected, got: strange });
   }
+  checkAdapters(config);
   checkFlowLevel(config);
   const model = flowConfig({ task, config: config.task }, config.model);
   flowModel(model); // refuses sizes that do not fit

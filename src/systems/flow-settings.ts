@@ -6,6 +6,7 @@ import { flowMatchingSettings } from "../algorithms/flow-matching.ts";
 import { flowScheduleSettings } from "../core/flow-spec.ts";
 import type { Drawing, ImageTask } from "../core/image-task.ts";
 import { taskScores } from "../core/task.ts";
+import { loraTargets } from "../models/decoder.ts";
 import { scoringSettings } from "../rollout/score-outputs.ts";
 import { deviceNames } from "../tensor/index.ts";
 
@@ -114,6 +115,23 @@ export function flowLevelSettings<Item, Config, Image extends Drawing>(
         average: z.number().min(0).lt(1).default(0.999).describe("decay of its moving average"),
       })
       .describe("flow matching on images some of which are wrong"),
+    lora: z
+      .object({
+        rank: size(32, "rank of each adapter"),
+        alpha: z
+          .number()
+          .positive()
+          .default(64)
+          .describe("their products are scaled by alpha / rank"),
+        targets: z
+          .array(z.enum(loraTargets))
+          .min(1)
+          .default(["q_proj", "k_proj", "v_proj", "o_proj"])
+          .describe("projections that get one"),
+      })
+      .nullable()
+      .default(null)
+      .describe("adapters that GRPO trains; null: it trains all weights"),
     grpo: flowGrpoSettings
       .extend({ epochs: flowGrpoSettings.shape.epochs.default(lengths.epochs) })
       .describe("reinforcement learning on the task's scores"),

@@ -14,6 +14,7 @@ const dance = {
 /** On this backbone the border rule puts every 20th map on the background (objects in corners); see docs/flows.md, Maps. */
 const pixels = { map: { type: "psm", backbone: "ssl", sign: "area", smoothing: 0.5 } };
 const scalar = { type: "policy", ratio: { type: "sample", low: 6e-4, high: 6e-4 } };
+const group = { scale: "group", deviation: "sample" };
 
 const quadrant = {
   ...quadrantLevel,
@@ -23,6 +24,7 @@ const quadrant = {
     group: 16,
     sampling: dance,
     objective: scalar,
+    advantages: group,
     optimiser: { learningRate: 2e-4 },
   },
   evaluate: { suites: ["train"], images: 20, steps: 20, every: 5 },
@@ -36,6 +38,7 @@ const mini = {
     group: 16,
     sampling: dance,
     objective: scalar,
+    advantages: group,
     optimiser: { learningRate: 1e-4 },
   },
   evaluate: { suites: ["test"], images: 10, steps: 40, every: 10 },
@@ -50,5 +53,47 @@ export const scales: Readonly<Record<string, Scale>> = {
   small: {
     summary: "GenEval-mini under a reward for redness (E1): structure with and without maps",
     settings: { level: "mini", mini, pixels },
+  },
+  preference: {
+    summary:
+      "GenEval-mini under a reward for clean shapes and colours (E2): accuracy, which it does not ask for",
+    settings: {
+      level: "mini",
+      mini: { ...mini, reward: { redness: 0, templateIou: 0.5, colorPurity: 0.5 } },
+      pixels,
+      methods: ["scalar", "vipo"],
+    },
+  },
+  paper: {
+    summary:
+      "what is known of the published settings (DanceGRPO's on FLUX), on GenEval-mini: for reading; 300 updates at 720x720",
+    settings: {
+      level: "mini",
+      methods: ["scalar", "vipo"],
+      clip: 1e-4,
+      pixels: {
+        map: { type: "psm", backbone: "ssl", components: 3, smoothing: 1, aggregation: "weighted" },
+      },
+      mini: {
+        ...miniLevel,
+        grpo: {
+          epochs: 100,
+          prompts: 1,
+          group: 12,
+          updates: 3,
+          sampling: {
+            steps: 16,
+            schedule: { type: "shifted", shift: 3 },
+            noise: { type: "dance", level: 0.3 },
+            window: { type: "all-but-last" },
+            trainedShare: 0.6,
+            initialNoise: "same",
+          },
+          objective: { type: "policy", ratio: { type: "sample", low: 1e-4, high: 1e-4 } },
+          advantages: { ...group, clip: 5 },
+          optimiser: { learningRate: 1e-5, weightDecay: 1e-4, clipNorm: 1 },
+        },
+      },
+    },
   },
 };
