@@ -2,7 +2,7 @@
 
 import { createHash } from "node:crypto";
 import { EventEmitter } from "node:events";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -133,6 +133,35 @@ describe.each(names)("%s", (name) => {
     }
     // A run may also compare with its base model, which a model alone does not have.
     expect(first["scores"]).toMatchObject(json()["scores"] as object);
+  });
+
+  it("may begin at the base model of another run, of the same words alone", async () => {
+    const last = stages.findLast((stage) => stage.endsWith("base"))!;
+    const from = join(root, `${name}-from`);
+    cpSync(join(whole(), last), from, { recursive: true });
+    const begun = [`--set=quadrant.base.from=${from}`, "--set=quadrant.grpo.epochs=0"];
+    const first = await alidade([...flags(join(root, `${name}-begun`)), ...begun]);
+    expect({ code: first.code, stderr: first.stderr }).toMatchObject({ code: 0 });
+    const refused = async (file: string, change: (text: string) => string, message: RegExp) => {
+      const path = join(from, file);
+      const text = readFileSync(path, "utf8");
+      writeFileSync(path, change(text));
+      const { code, stderr } = await alidade([
+        ...flags(join(root, `${name}-refused-${file}`)),
+        ...begun,
+      ]);
+      expect(code).not.toBe(0);
+      expect(stderr).toMatch(message);
+      writeFileSync(path, text);
+    };
+    const adapters = { rank: 2, alpha: 2, targets: ["q_proj"] };
+    await refused(
+      "flow.json",
+      (text) => JSON.stringify({ ...(JSON.parse(text) as object), lora: adapters }),
+      /base\.from: .*: expected a model without adapters, got one with adapters of rank 2/,
+    );
+    const message = /base\.from: .*: expected the words .* red .*, got .*"rot"/;
+    await refused("words.json", (text) => text.replace("red", "rot"), message);
   });
 
   it.each(stages)("goes on after Ctrl-C in %s as if nothing had happened", async (stage) => {

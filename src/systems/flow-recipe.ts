@@ -2,7 +2,7 @@
 // scores, by one policy or by several that begin at the same base model. Systems of images are made of one or more of them, run
 // one after the other.
 
-import { mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { z } from "zod";
 import type { AdvantageMaps } from "../algorithms/flow-generation.ts";
@@ -183,6 +183,37 @@ function writePicture(run: RunDirectory, name: string, picture: Raster): void {
   writeFileSync(join(directory, `${name}.png`), encodePng(picture));
 }
 
+/** The words of a model's prompts, in the order of their ids, beside its sizes. */
+const WORDS_FILE = "words.json";
+
+/** The averaged weights, their sizes and the words that the model knows. */
+async function saveModel<Item, Config, Image extends Drawing>(
+  { environment: { task, config } }: LevelContext<Item, Config, Image>,
+  engine: LocalFlowEngine,
+  directory: string,
+): Promise<void> {
+  await engine.saveModel(directory, "average");
+  writeFileSync(join(directory, WORDS_FILE), `${JSON.stringify(task.vocabulary(config))}\n`);
+}
+
+/** @throws ConfigError for the folder of a model that cannot be begun with: of other sizes, of other words, with adapters. */
+async function checkBase<Item, Config, Image extends Drawing>(
+  from: string,
+  { task, config }: ImageEnvironment<Item, Config, Image>,
+  model: FlowConfig,
+): Promise<void> {
+  await checkFlowConfig(from, model);
+  const found = await readFlowConfig(from);
+  const refuse = (expected: string, got: string): ConfigError =>
+    new ConfigError({ where: `base.from: ${from}`, expected, got });
+  if (found.type === "transformer" && found.lora !== undefined)
+    throw refuse("a model without adapters", `one with adapters of rank ${found.lora.rank}`);
+  const path = join(from, WORDS_FILE);
+  if (!existsSync(path)) return; // of another program
+  const [words, wanted] = [readFileSync(path, "utf8").trim(), task.vocabulary(config)];
+  if (words !== JSON.stringify(wanted)) throw refuse(`the words ${wanted.join(" ")}`, words);
+}
+
 /** What a stage's steps end with. */
 const stepContext = <Item, Config, Image extends Drawing>(
   { context, config }: LevelContext<Item, Config, Image>,
@@ -219,7 +250,7 @@ async function makeBase<Item, Config, Image extends Drawing>(
     else if (position?.state.stage === stage) await engine.load(position.directory);
     else engine.initialise(randomStream(seed, stage, "weights"));
     const finish = async (step: number): Promise<void> => {
-      await engine.saveModel(directory, "average");
+      await saveModel(level, engine, directory);
       await measure(level, engine, { stage, step, base: null });
     };
     if (from !== null || settings.steps === 0) return await finish(0);
@@ -287,8 +318,8 @@ async function trainPolicy<Item, Config, Image extends Drawing>(
       },
       settings,
     );
-    await engine.saveModel(join(run.path, stage), "average");
-    await run.saveModel((target) => engine.saveModel(target, "average"));
+    await saveModel(level, engine, join(run.path, stage));
+    await run.saveModel((target) => saveModel(level, engine, target));
   } finally {
     engine.dispose();
   }
@@ -381,7 +412,7 @@ export async function prepareFlowLevel<Item, Config, Image extends Drawing>(
   const model = flowConfig({ task, config: config.task }, config.model);
   flowModel(model); // refuses sizes that do not fit
   if (from === null) return config;
-  await checkFlowConfig(from, model);
+  await checkBase(from, { task, config: config.task }, model);
   return { ...config, base: { ...config.base, from: resolve(from) } };
 }
 
