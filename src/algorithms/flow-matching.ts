@@ -11,6 +11,7 @@ import type { TokenIds } from "../core/engine.ts";
 import type { FlowBatch, FlowEngine, FlowPrompt } from "../core/flow-engine.ts";
 import { randomStream } from "../core/random.ts";
 import { flowMatchingLoss, type FlowLoss, type FlowRule } from "../losses/flow-loss.ts";
+import { logitNormalTime } from "../losses/flow-matching.ts";
 import { now } from "../run/run-directory.ts";
 import {
   brokenNumber,
@@ -71,7 +72,7 @@ export function flowMatchingBatch(
   const prompts = examples.map(({ sample, prompt }, row): FlowPrompt => {
     const random = randomStream(seed, "flow-matching", step, row);
     random.fillNormal(noise);
-    t[row] = 1 / (1 + Math.exp(-(timeMean + timeDeviation * random.normal())));
+    t[row] = logitNormalTime(random, timeMean, timeDeviation);
     const time = t[row];
     for (let index = 0; index < size; index++) {
       const data = sample[index]!;

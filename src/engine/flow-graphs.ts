@@ -1,6 +1,7 @@
 // The graphs of the flow engine: prompts to vectors, velocity, a stochastic step, loss and gradients.
 
 import type { FlowLoss, FlowRule, RowExtent } from "../losses/flow-loss.ts";
+import { guidedVelocity } from "../losses/flow-step.ts";
 import type { FlowConfig, FlowModel } from "../models/flow-model.ts";
 import { promptSize } from "../models/prompt-encoder.ts";
 import type { ParameterSpec } from "../nn/parameters.ts";
@@ -14,8 +15,6 @@ import {
   mul,
   reshape,
   slice,
-  stopGradient,
-  sub,
   type Shape,
   type Tensor,
 } from "../tensor/index.ts";
@@ -39,8 +38,8 @@ export const promptGraph = (model: FlowModel, config: FlowConfig, prompts: numbe
   vectors: model.prompts(promptInputs(prompts, config)),
 });
 
-/** v(none) + w (v(prompt) - v(none)); no gradient flows into v(none). */
-function guidedVelocity(
+/** Velocity under a guidance; 1: the prompt alone. */
+function modelVelocity(
   model: FlowModel,
   inputs: { x: Tensor; t: Tensor; prompt: Tensor },
   none: Tensor,
@@ -49,8 +48,7 @@ function guidedVelocity(
   const conditional = model.velocity(inputs);
   if (guidance === 1) return conditional;
   const prompt = broadcastTo(none, inputs.prompt.shape);
-  const base = stopGradient(model.velocity({ ...inputs, prompt }));
-  return add(base, mul(sub(conditional, base), guidance));
+  return guidedVelocity(conditional, model.velocity({ ...inputs, prompt }), guidance);
 }
 
 /** x, t, prompt → velocity. */
@@ -64,7 +62,7 @@ export function velocityGraph(
   const t = input("t", [rows]);
   const prompt = input("prompt", [rows, promptSize(config.prompt)]);
   const none = input("none", [1, promptSize(config.prompt)]);
-  return { velocity: guidedVelocity(model, { x, t, prompt }, none, guidance) };
+  return { velocity: modelVelocity(model, { x, t, prompt }, none, guidance) };
 }
 
 /** x, velocity, t, next, noise, values → sample, mean, logProb. */
@@ -111,7 +109,7 @@ export function trainingGraph(
   const prompt = gatherRows(vectors, input("promptRows", [rows], "int32")); // [rows, promptSize]
   const [x, t] = [input("x", [rows, ...sample]), input("t", [rows])];
   const none = slice(vectors, 0, prompts, prompts + 1);
-  const velocity = guidedVelocity(model, { x, t, prompt }, none, guidance);
+  const velocity = modelVelocity(model, { x, t, prompt }, none, guidance);
   const arrays = Object.entries(loss.arrays).map(
     ([name, extent]) => [name, input(`array ${name}`, rowShape(rows, extent, sample))] as const,
   );

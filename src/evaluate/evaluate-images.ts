@@ -123,7 +123,10 @@ export async function evaluateImages<Item, Config, Image extends Drawing>(
         throw new RunError({ where, expected: `a number for ${task.accuracy}`, got, cause });
       }
       for (const [name, value] of Object.entries(known)) {
-        if (value !== null) scores.set(name, [...(scores.get(name) ?? []), value]);
+        if (value === null) continue;
+        const values = scores.get(name);
+        if (values === undefined) scores.set(name, [value]);
+        else values.push(value);
       }
       const image = images[index]!;
       judged.push({ item, image, isRight: right === 1, level: task.level(item) });

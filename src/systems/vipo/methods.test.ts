@@ -2,7 +2,8 @@ import { describe, expect, it } from "vitest";
 import { flowGrpoSettings } from "../../algorithms/flow-grpo-settings.ts";
 import { ConfigError } from "../../core/errors.ts";
 import { pixelAdvantageSettings } from "../../core/flow-spec.ts";
-import { checkMethods, denseClip, methodNames, pixelsOf, settingsOf } from "./methods.ts";
+import { denseClip } from "../../losses/flow-policy.ts";
+import { checkMethods, methodNames, pixelsOf, settingsOf } from "./methods.ts";
 
 const pixels = pixelAdvantageSettings.parse({});
 const grpo = flowGrpoSettings.parse({
@@ -16,17 +17,13 @@ describe("the methods", () => {
     expect(new Set(all).size).toBe(methodNames.length);
   });
 
-  it("clip a position as wide as 1e-4 of a FLUX latent is: 0.10", () => {
-    expect(denseClip(1e-4, [64, 64, 16])).toBeCloseTo(0.1, 2);
-    expect(denseClip(6e-4, [24, 24, 3])).toBeCloseTo(0.043, 3);
-  });
-
   it("have the ratio of positions with a map and that of samples without", () => {
     const shape = [24, 24, 3];
+    const wide = (limit: number) => denseClip(limit, 3, 1728);
     expect(settingsOf(grpo, null, null, shape)).toBe(grpo);
     const dense = settingsOf(grpo, pixels, null, shape).objective;
     expect(dense).toMatchObject({
-      ratio: { type: "position", low: denseClip(1e-4, shape), high: denseClip(2e-4, shape) },
+      ratio: { type: "position", low: wide(1e-4), high: wide(2e-4) },
     });
     expect(settingsOf(grpo, pixels, 0.3, shape).objective).toMatchObject({
       ratio: { type: "position", low: 0.3, high: 0.3 },

@@ -3,6 +3,7 @@
 import type { FlowGrpoSettings } from "../../algorithms/flow-grpo-settings.ts";
 import { ConfigError } from "../../core/errors.ts";
 import type { PixelAdvantage } from "../../core/flow-spec.ts";
+import { denseClip } from "../../losses/flow-policy.ts";
 
 /** What each method changes about the pixel advantages of the config; null: it has none. */
 const changes = {
@@ -49,13 +50,6 @@ export function checkMethods(methods: readonly MethodName[], pixels: PixelAdvant
   }
 }
 
-/**
- * Clip range of a position's ratio that is as wide, in deviations, as `clip` is for the ratio of a whole sample: the latter is the
- * mean over D numbers, the former the sum over C, so the log-ratios are √(C D) times as large (for independent numbers).
- */
-export const denseClip = (clip: number, shape: readonly number[]): number =>
-  clip * Math.sqrt(shape.at(-1)! * shape.reduce((product, extent) => product * extent, 1));
-
 /** GRPO settings of a method: the ratio of positions where advantages have maps; one that is of positions already keeps its limits. */
 export function settingsOf(
   grpo: FlowGrpoSettings,
@@ -66,7 +60,9 @@ export function settingsOf(
   const { objective } = grpo;
   if (pixels === null || objective.type !== "policy") return grpo;
   const { type, low, high } = objective.ratio;
-  const wide = (limit: number): number => (type === "position" ? limit : denseClip(limit, shape));
+  const dimensions = shape.reduce((product, extent) => product * extent, 1);
+  const wide = (limit: number): number =>
+    type === "position" ? limit : denseClip(limit, shape.at(-1)!, dimensions);
   const ratio = { type: "position", low: clip ?? wide(low), high: clip ?? wide(high) } as const;
   return { ...grpo, objective: { ...objective, ratio } };
 }
