@@ -135,6 +135,18 @@ describe.each(names)("%s", (name) => {
     expect(first["scores"]).toMatchObject(json()["scores"] as object);
   });
 
+  it("has no text to show and no decoder to export, and says so", async () => {
+    const samples = await alidade(["samples", whole()]);
+    expect(samples.stderr).toContain("image models leave pictures in its images/ instead");
+    const exported = await alidade([
+      "export",
+      whole(),
+      "--format=hf",
+      `--out=${join(root, `${name}-exported`)}`,
+    ]);
+    expect(exported.stderr).toMatch(/expected a decoder \(config\.json\), got an image model/);
+  });
+
   it("may begin at the base model of another run, of the same words alone", async () => {
     const last = stages.findLast((stage) => stage.endsWith("base"))!;
     const from = join(root, `${name}-from`);

@@ -98,7 +98,9 @@ function scoreFilter(texts: readonly string[]): Record<string, number | null> {
 export function findSampleStage(directory: string, asked: string | undefined): string {
   const stages = sampleStages(directory);
   if (stages.length === 0) {
-    const hint = "stages store them while they train; see grpo.samplesEvery";
+    const hint = existsSync(join(directory, "images"))
+      ? "image models leave pictures in its images/ instead"
+      : "stages store them while they train; see grpo.samplesEvery";
     throw new ConfigError({ where: directory, expected: "stored samples", got: "none", hint });
   }
   if (asked === undefined) return stages.includes("grpo") ? "grpo" : stages[0]!;

@@ -155,6 +155,10 @@ async function readJson(path: string): Promise<unknown> {
 /** The config of a model folder. */
 export async function readModelConfig(directory: string): Promise<DecoderConfig> {
   const path = join(directory, "config.json");
+  if (!existsSync(path) && existsSync(join(directory, "flow.json"))) {
+    const got = "an image model (flow.json)";
+    throw new DataError({ where: directory, expected: "a decoder (config.json)", got });
+  }
   return fromHuggingFace(path, await readJson(path));
 }
 
