@@ -46,6 +46,7 @@ describe("settings that cannot work are refused before there is a run", () => {
       { evaluate: { guidance: 2 }, base: { dropPrompt: 0 } },
       "base.dropPrompt: expected a share above 0, for evaluate.guidance",
     ],
+    [{ reward: { hit: 0 } }, "reward: expected a weight for one of hit, got 0 for all of them"],
   ])("%j", async (settings, message) => {
     await expect(prepare(settings)).rejects.toThrow(message);
   });
@@ -70,6 +71,12 @@ describe("ViPO", () => {
     await expect(prepareVipo({ quadrant: rwr })).rejects.toThrow("expected position");
     await expect(prepareVipo({ quadrant: rwr, methods: ["scalar"] })).resolves.toBeDefined();
     await expect(prepareVipo({ methods: ["vipo", "vipo"] })).rejects.toThrow("methods that differ");
+  });
+
+  it("trains its backbone with AdamW, which has no matrices for Muon", () => {
+    const backbone = { optimiser: { method: "muon" } };
+    const resolve = () => resolveSettings(vipoSystem.settings, [{ backbone }], []);
+    expect(resolve).toThrow("backbone.optimiser.method: expected adamw");
   });
 
   it("reads maps of a file, and knows early that one cannot be read", async () => {

@@ -38,8 +38,17 @@ function checkGuidance({ base, grpo, evaluate }: FlowLevelConfig<unknown>): void
   });
 }
 
+/** @throws ConfigError where no score has a weight: nothing would be trained. */
+function checkReward({ reward }: FlowLevelConfig<unknown>): void {
+  if (Object.values(reward).some((weight) => weight !== 0)) return;
+  const expected = `a weight for one of ${Object.keys(reward).join(", ")}`;
+  throw new ConfigError({ where: "reward", expected, got: "0 for all of them" });
+}
+
 /** @throws ConfigError for the first thing that cannot work. */
 export function checkFlowLevel(config: FlowLevelConfig<unknown>): void {
   checkGuidance(config);
-  if (config.grpo.epochs > 0) checkSampling(config.grpo);
+  if (config.grpo.epochs === 0) return;
+  checkReward(config);
+  checkSampling(config.grpo);
 }

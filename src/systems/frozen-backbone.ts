@@ -41,8 +41,9 @@ export const backboneSettings = z.object({
   colorShift: share(0.4, "largest shift of each channel"),
   noise: share(0.05, "largest deviation of the noise on every value"),
   optimiser: optimiserSettings
+    .refine(({ method }) => method === "adamw", { path: ["method"], error: "adamw" })
     .prefault({ learningRate: 1e-2, warmup: 0.05, weightDecay: 0.01 })
-    .describe("AdamW or Muon"),
+    .describe("AdamW; the network has no matrices for Muon"),
 });
 export type BackboneSettings = z.output<typeof backboneSettings>;
 
