@@ -113,7 +113,9 @@ export type FlowWindow = z.output<typeof flowWindowSettings>;
 export const flowSamplingSettings = z.object({
   steps: z.int().min(1).default(10).describe("steps of a trajectory (T)"),
   schedule: flowScheduleSettings.prefault({ type: "uniform" }).describe("times of the steps"),
-  noise: flowNoiseSettings.prefault({ type: "flow-sde" }).describe("rule of a stochastic step"),
+  noise: flowNoiseSettings
+    .prefault({ type: "flow-sde" })
+    .describe("rule of a stochastic step; the policy objective alone has some"),
   window: flowWindowSettings
     .prefault({ type: "all-but-last" })
     .describe("which steps are stochastic"),

@@ -1,5 +1,7 @@
 // Steps of ODE samplers on plain arrays, in place. x [row · sample] at time t, v its velocity there, t' the next time.
 
+import { multistepCoefficients } from "../core/flow-transition.ts";
+
 /** Euler: x ← x - (t - t') v. */
 export function eulerStep(x: Float32Array, v: Float32Array, t: number, next: number): void {
   const h = t - next;
@@ -30,29 +32,19 @@ export interface Prediction {
   readonly t: number;
 }
 
-/**
- * DPM-Solver++ (2M) for x_t = (1 - t) x0 + t eps, of second order with the prediction of the step before:
- *
- *   x' = t'/t x + (1 - t'/t) D      D = x0 + (x0 - x0_before) h / (2 h_before)      h = λ(t') - λ(t), λ = log((1 - t) / t)
- *
- * Where one of them is infinite (the steps from time 1 and to time 0) or there is no step before, D = x0, which is Euler.
- * Paper: DPM-Solver++, arXiv:2211.01095, algorithm 2.
- */
+/** DPM-Solver++ (2M), of second order with the prediction of the step before; `multistepCoefficients` has the formula. */
 export function dpm2Step(
   x: Float32Array,
   now: Prediction,
   before: Prediction | null,
   next: number,
 ): void {
-  const lambda = (t: number): number => Math.log((1 - t) / t);
-  const ratio =
-    before === null || before.t >= 1 || next <= 0
-      ? 0
-      : (lambda(next) - lambda(now.t)) / (2 * (lambda(now.t) - lambda(before.t)));
-  const keep = next / now.t;
-  for (let index = 0; index < x.length; index++) {
-    const sample = now.sample[index]!;
-    const change = ratio === 0 ? 0 : ratio * (sample - before!.sample[index]!);
-    x[index] = keep * x[index]! + (1 - keep) * (sample + change);
-  }
+  const { ofSample, ofClean, ofPreviousClean } = multistepCoefficients(
+    { time: now.t, next },
+    before?.t,
+  );
+  const previous = before?.sample ?? now.sample;
+  for (let index = 0; index < x.length; index++)
+    x[index] =
+      ofSample * x[index]! + ofClean * now.sample[index]! + ofPreviousClean * previous[index]!;
 }
