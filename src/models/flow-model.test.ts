@@ -43,7 +43,10 @@ const models: Record<string, FlowConfig> = {
   "gated image": { ...image, activation: "swiglu" },
   "image that reads words": { ...image, prompt: { ...prompt, words: true, neighbours: 1 } },
   video: { ...image, sample: [2, 4, 4, 1] },
-  adapted: { ...image, lora: { rank: 2, alpha: 4, targets: ["q_proj", "o_proj"] } },
+  adapted: {
+    ...image,
+    lora: { rank: 2, alpha: 4, targets: ["q_proj", "o_proj", "up_proj", "down_proj"] },
+  },
   points: { type: "mlp", sample: [2], width: 16, layers: 3, prompt: { ...prompt, layers: 0 } },
 };
 

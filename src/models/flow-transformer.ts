@@ -56,7 +56,7 @@ export interface FlowTransformerConfig {
   /** What the network predicts; the model gives the velocity either way. */
   readonly predicts: "velocity" | "sample";
   readonly prompt: PromptEncoderConfig;
-  /** Low-rank adapters on projections of the attention, the only parameters that are then trained. */
+  /** Low-rank adapters on projections of attention and MLP, the only parameters that are then trained. */
   readonly lora?: LoraConfig;
 }
 
@@ -122,10 +122,10 @@ export function flowTransformerParameters(
         wordValue: word(`${at}.attention.word_v_proj`),
       }),
       ...(config.activation === "swiglu" && {
-        gate: projection(`${at}.mlp.gate_proj`, hiddenWidth, width, inner),
+        gate: projection(`${at}.mlp.gate_proj`, hiddenWidth, width, { ...inner, lora }),
       }),
-      up: projection(`${at}.mlp.up_proj`, hiddenWidth, width, inner),
-      down: projection(`${at}.mlp.down_proj`, width, hiddenWidth, inner),
+      up: projection(`${at}.mlp.up_proj`, hiddenWidth, width, { ...inner, lora }),
+      down: projection(`${at}.mlp.down_proj`, width, hiddenWidth, { ...inner, lora }),
     };
   };
   return {
@@ -222,10 +222,10 @@ export function flowTransformerVelocity(
       h = add(h, mul(reshape(attended, h.shape), gate!));
       const inner = scope("mlp", () => {
         const normed = modulated(h, mlpShift!, mlpScale!);
-        const up = linear(normed, block.up, {}); // [batch · tokens, hiddenWidth]
+        const up = linear(normed, block.up, config); // [batch · tokens, hiddenWidth]
         const active =
-          block.gate === undefined ? quickGelu(up) : swiglu(linear(normed, block.gate, {}), up);
-        return linear(active, block.down, {});
+          block.gate === undefined ? quickGelu(up) : swiglu(linear(normed, block.gate, config), up);
+        return linear(active, block.down, config);
       });
       h = add(h, mul(reshape(inner, h.shape), mlpGate!));
     }),

@@ -31,12 +31,12 @@ const quadrant = {
 
 /**
  * Numbers and shapes are decided in the middle of a trajectory: the same windows among the first four steps alone teach nothing
- * within 60 epochs.
+ * within 60 epochs. At a learning rate of 8e-4 accuracy rises to 82 % in 100 epochs and falls to 62 % by epoch 200: colours collapse.
  */
 const mini = {
   ...miniLevel,
   grpo: {
-    epochs: 500,
+    epochs: 900,
     prompts: 16,
     group: 16,
     sampling: {
@@ -44,7 +44,7 @@ const mini = {
       window: { type: "random", size: 3, low: 2, high: 8 },
     },
     objective: { type: "policy", ratio: { type: "sample", low: 6e-5, high: 6e-5 } },
-    optimiser: { learningRate: 8e-4, schedule: "cosine", floor: 0.1 },
+    optimiser: { learningRate: 5e-4, schedule: "cosine", floor: 0.05 },
   },
   evaluate: { suites: ["test", "unseenClass", "unseenCount"], images: 16 },
 };
