@@ -3,14 +3,24 @@
 import { miniLevel, quadrantLevel } from "../flow-scales.ts";
 import type { Scale } from "../system.ts";
 
-/** DanceGRPO's sampler, at as many steps as tiny models need: same noise within a group, no shift. */
+/**
+ * DanceGRPO's sampler, at as many steps as tiny models need: same noise within a group, no shift. Trained are the late steps alone:
+ * before them nobody can tell where an object will be, and what is learned at one position holds for all.
+ */
 const dance = {
   steps: 10,
   schedule: { type: "uniform" },
   noise: { type: "dance", level: 0.3 },
-  window: { type: "all-but-last" },
+  window: { type: "fixed", start: 5, size: 4 },
   initialNoise: "same",
 };
+/**
+ * Adapters on the MLPs: their updates at one patch reach other patches least (measured: a push on the objects moves the background
+ * 0.2 times as far, one through the modulations 0.8 times).
+ */
+const lora = { rank: 16, alpha: 32, targets: ["up_proj", "down_proj"] };
+/** A narrower clip takes away what goes on in the direction of the last step, position by position: training stands still. */
+const clip = 0.2;
 /** On this backbone the border rule puts every 20th map on the background (objects in corners); see docs/flows.md, Maps. */
 const pixels = { map: { type: "psm", backbone: "ssl", sign: "area", smoothing: 0.5 } };
 const scalar = { type: "policy", ratio: { type: "sample", low: 6e-4, high: 6e-4 } };
@@ -18,6 +28,7 @@ const group = { scale: "group", deviation: "sample" };
 
 const quadrant = {
   ...quadrantLevel,
+  lora,
   grpo: {
     epochs: 60,
     prompts: 8,
@@ -25,21 +36,22 @@ const quadrant = {
     sampling: dance,
     objective: scalar,
     advantages: group,
-    optimiser: { learningRate: 2e-4 },
+    optimiser: { learningRate: 3e-3 },
   },
   evaluate: { suites: ["train"], images: 20, steps: 20, every: 5 },
 };
 
 const mini = {
   ...miniLevel,
+  lora,
   grpo: {
-    epochs: 150,
+    epochs: 60,
     prompts: 8,
     group: 16,
     sampling: dance,
     objective: scalar,
     advantages: group,
-    optimiser: { learningRate: 1e-4 },
+    optimiser: { learningRate: 3e-3 },
   },
   evaluate: { suites: ["test"], images: 10, steps: 40, every: 10 },
 };
@@ -48,11 +60,11 @@ export const scales: Readonly<Record<string, Scale>> = {
   tiny: {
     summary:
       "one square on 12x12 pixels under a reward for redness: structure with and without maps",
-    settings: { level: "quadrant", quadrant, pixels },
+    settings: { level: "quadrant", quadrant, pixels, clip },
   },
   small: {
     summary: "GenEval-mini under a reward for redness (E1): structure with and without maps",
-    settings: { level: "mini", mini, pixels },
+    settings: { level: "mini", mini, pixels, clip },
   },
   preference: {
     summary:
@@ -61,6 +73,7 @@ export const scales: Readonly<Record<string, Scale>> = {
       level: "mini",
       mini: { ...mini, reward: { redness: 0, templateIou: 0.5, colorPurity: 0.5 } },
       pixels,
+      clip,
       methods: ["scalar", "vipo"],
     },
   },
