@@ -1,6 +1,7 @@
 // alidade data: items of a task as a model sees them, with gold outputs and their scores; made by the task or read from
 // published rows, and written as such rows.
 
+import { once } from "node:events";
 import { createWriteStream, existsSync, renameSync, rmSync } from "node:fs";
 import { pipeline } from "node:stream/promises";
 import { type Command, Option } from "commander";
@@ -145,15 +146,20 @@ async function writeData(
   if (existsSync(path)) throw refuse("a path that does not exist yet", "one that does");
   const partial = `${path}.partial`; // a process that is stopped leaves nothing that looks whole
   let count = 0;
+  const file = createWriteStream(partial);
+  const closed = once(file, "close");
+  closed.catch(() => undefined); // an error of the file is that of the pipeline
   try {
     await pipeline(async function* () {
       for await (const { item, index } of numberedItems(task, config, options)) {
         yield `${JSON.stringify(rows.write(item, config, goldStream(options.seed, index)))}\n`;
         count++;
       }
-    }, createWriteStream(partial));
+    }, file);
     renameSync(partial, path);
   } catch (error) {
+    // It may still be about to be opened, and would be there again.
+    await closed.catch(() => undefined);
     rmSync(partial, { force: true });
     const { code, syscall, path: failed } = error as NodeJS.ErrnoException;
     const isWriting = code !== undefined && (failed === partial || syscall === "write");
