@@ -64,7 +64,7 @@ export const scales: Readonly<Record<string, Scale>> = {
     settings: {
       levels: ["mini"],
       mini: {
-        base: { steps: 8000, batch: 128 },
+        ...miniLevel,
         grpo: {
           epochs: 2500,
           prompts: 48,

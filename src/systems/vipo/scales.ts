@@ -23,36 +23,29 @@ const lora = { rank: 16, alpha: 32, targets: ["up_proj", "down_proj"] };
 const clip = 0.2;
 /** On this backbone the border rule puts every 20th map on the background (objects in corners); see docs/flows.md, Maps. */
 const pixels = { map: { type: "psm", backbone: "ssl", sign: "area", smoothing: 0.5 } };
-const scalar = { type: "policy", ratio: { type: "sample", low: 6e-4, high: 6e-4 } };
-const group = { scale: "group", deviation: "sample" };
+const groupwise = { scale: "group", deviation: "sample" };
+
+const grpo = {
+  epochs: 60,
+  prompts: 8,
+  group: 16,
+  sampling: dance,
+  objective: { type: "policy", ratio: { type: "sample", low: 6e-4, high: 6e-4 } },
+  advantages: groupwise,
+  optimiser: { learningRate: 3e-3 },
+};
 
 const quadrant = {
   ...quadrantLevel,
   lora,
-  grpo: {
-    epochs: 60,
-    prompts: 8,
-    group: 16,
-    sampling: dance,
-    objective: scalar,
-    advantages: group,
-    optimiser: { learningRate: 3e-3 },
-  },
+  grpo,
   evaluate: { suites: ["train"], images: 20, steps: 20, every: 5 },
 };
 
 const mini = {
   ...miniLevel,
   lora,
-  grpo: {
-    epochs: 60,
-    prompts: 8,
-    group: 16,
-    sampling: dance,
-    objective: scalar,
-    advantages: group,
-    optimiser: { learningRate: 3e-3 },
-  },
+  grpo,
   evaluate: { suites: ["test"], images: 10, steps: 40, every: 10 },
 };
 
@@ -103,7 +96,7 @@ export const scales: Readonly<Record<string, Scale>> = {
             initialNoise: "same",
           },
           objective: { type: "policy", ratio: { type: "sample", low: 1e-4, high: 1e-4 } },
-          advantages: { ...group, clip: 5 },
+          advantages: { ...groupwise, clip: 5 },
           optimiser: { learningRate: 1e-5, weightDecay: 1e-4, clipNorm: 1 },
         },
       },
