@@ -1,9 +1,23 @@
-// Pictures of judged samples: grids of images, and points in the plane.
+// Pictures of a run, in its folder images/: grids of judged images, points in the plane.
 
+import { mkdirSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import type { JudgedImage } from "../evaluate/evaluate-images.ts";
 import { drawGrid } from "../image/grid.ts";
+import { encodePng } from "../image/png.ts";
 import { blankRaster, type Raster, type Rgb } from "../image/raster.ts";
+import type { RunDirectory } from "../run/run-directory.ts";
 import type { Point } from "../tasks/image-generation/index.ts";
+
+/** Where a run keeps the picture of this name. */
+export const picturePath = (run: RunDirectory, name: string): string =>
+  join(run.path, "images", `${name}.png`);
+
+export function writePicture(run: RunDirectory, name: string, picture: Raster): void {
+  const path = picturePath(run, name);
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, encodePng(picture));
+}
 
 const CELLS = 32;
 

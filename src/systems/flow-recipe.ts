@@ -2,7 +2,7 @@
 // scores, by one policy or by several that begin at the same base model. Systems of images are made of one or more of them, run
 // one after the other.
 
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { z } from "zod";
 import type { AdvantageMaps } from "../algorithms/flow-generation.ts";
@@ -21,19 +21,19 @@ import {
   type ImageEvaluation,
   type JudgedImage,
 } from "../evaluate/evaluate-images.ts";
-import { encodePng } from "../image/png.ts";
 import type { Raster } from "../image/raster.ts";
 import { checkFlowConfig, readFlowConfig } from "../models/flow-config.ts";
 import { flowModel, type FlowConfig } from "../models/flow-model.ts";
 import { promptEncoder, type ImageEnvironment } from "../rollout/image-environment.ts";
-import { readEvaluations, type RunDirectory } from "../run/run-directory.ts";
+import { readEvaluations } from "../run/run-directory.ts";
 import { configureRuntime } from "../tensor/index.ts";
 import { checkFlowLevel } from "./flow-checks.ts";
+import { writePicture } from "./flow-pictures.ts";
 import type { FlowEngineSettings, FlowLevelConfig, flowModelSettings } from "./flow-settings.ts";
 import type { EvaluateContext, TrainContext } from "./system.ts";
 
 /** What one policy is trained with. */
-export interface FlowPolicy<Item, Image extends Drawing> {
+export interface LevelPolicy<Item, Image extends Drawing> {
   /** Name of its stage. */
   readonly stage: string;
   readonly settings: FlowGrpoSettings;
@@ -50,7 +50,7 @@ export interface FlowLevel<Item, Config, Image extends Drawing> {
   /** A picture of judged images. */
   readonly picture: (judged: Judged<Item, Image>, title: string) => Raster;
   /** Policies in the order of their training, each from the base model; absent: one, "grpo", as the config says. */
-  readonly policies?: (config: FlowLevelConfig<Config>) => readonly FlowPolicy<Item, Image>[];
+  readonly policies?: (config: FlowLevelConfig<Config>) => readonly LevelPolicy<Item, Image>[];
   /** More numbers of an evaluation, of all its images together. */
   readonly numbers?: (judged: Judged<Item, Image>) => Readonly<Record<string, number>>;
   /** More numbers of an evaluation of a policy, from the base model's images of the same prompts and seeds. */
@@ -65,7 +65,7 @@ const baseStage = ({ prefix }: { readonly prefix: string }): string => `${prefix
 const policiesOf = <Item, Config, Image extends Drawing>(
   { prefix, policies }: FlowLevel<Item, Config, Image>,
   config: FlowLevelConfig<Config>,
-): readonly FlowPolicy<Item, Image>[] =>
+): readonly LevelPolicy<Item, Image>[] =>
   policies?.(config) ?? [{ stage: `${prefix}grpo`, settings: config.grpo }];
 
 /** Names of a level's stages, in order. */
@@ -177,12 +177,6 @@ async function measure<Item, Config, Image extends Drawing>(
   }
 }
 
-function writePicture(run: RunDirectory, name: string, picture: Raster): void {
-  const directory = join(run.path, "images");
-  mkdirSync(directory, { recursive: true });
-  writeFileSync(join(directory, `${name}.png`), encodePng(picture));
-}
-
 /** The words of a model's prompts, in the order of their ids, beside its sizes. */
 const WORDS_FILE = "words.json";
 
@@ -290,7 +284,7 @@ async function baseImages<Item, Config, Image extends Drawing>(
 /** Flow-GRPO from the base model; leaves the policy in a folder of its stage's name and, as the last one, as the run's model. */
 async function trainPolicy<Item, Config, Image extends Drawing>(
   level: LevelContext<Item, Config, Image>,
-  { stage, settings, maps }: FlowPolicy<Item, Image>,
+  { stage, settings, maps }: LevelPolicy<Item, Image>,
   directory: string,
 ): Promise<void> {
   const { environment, config, engineSettings, context } = level;

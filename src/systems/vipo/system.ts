@@ -1,19 +1,15 @@
 // ViPO: the advantage of an image is spread over its pixels by a map of its structure. One base model, then the same GRPO with one
 // advantage an image and with maps, side by side.
 
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 import { z } from "zod";
-import type { AdvantageMaps } from "../../algorithms/flow-generation.ts";
 import { checkMaps } from "../../algorithms/flow-grpo.ts";
 import { pixelAdvantageSettings } from "../../core/flow-spec.ts";
 import type { ImageTask } from "../../core/image-task.ts";
 import type { Random } from "../../core/random.ts";
 import type { Backbone } from "../../image/allocation-map.ts";
-import { drawGrid } from "../../image/grid.ts";
-import { encodePng } from "../../image/png.ts";
 import type { Raster } from "../../image/raster.ts";
-import { readEvaluations, type RunDirectory } from "../../run/run-directory.ts";
+import { readEvaluations } from "../../run/run-directory.ts";
 import {
   foregroundOf,
   genevalMini,
@@ -25,7 +21,7 @@ import {
 } from "../../tasks/image-generation/index.ts";
 import { configureRuntime } from "../../tensor/index.ts";
 import { advantageMaps } from "../advantage-maps.ts";
-import { gridOf } from "../flow-pictures.ts";
+import { gridOf, writePicture } from "../flow-pictures.ts";
 import {
   evaluateFlowModel,
   levelStages,
@@ -37,6 +33,7 @@ import { backboneSettings, frozenBackbone } from "../frozen-backbone.ts";
 import { flowEngineSettings, flowLevelSettings, type FlowLevelConfig } from "../flow-settings.ts";
 import type { System, TrainContext } from "../system.ts";
 import { compareRewards, compareStructure, type Comparison } from "./compare-methods.ts";
+import { pictured } from "./map-pictures.ts";
 import { checkMethods, methodNames, pixelsOf, settingsOf } from "./methods.ts";
 import { scales } from "./scales.ts";
 import { rednessGains } from "./structure-curve.ts";
@@ -130,51 +127,6 @@ async function suppliedMaps(config: Config) {
     flip: false, // all maps are turned round in one place
   });
   return make;
-}
-
-function writePicture(run: RunDirectory, name: string, picture: Raster): void {
-  const directory = join(run.path, "images");
-  mkdirSync(directory, { recursive: true });
-  writeFileSync(join(directory, `${name}.png`), encodePng(picture));
-}
-
-/** The maps, and a picture of those of the first epoch: images above, where their advantages go below. */
-function pictured(
-  maps: AdvantageMaps<unknown, Raster>,
-  run: RunDirectory,
-  name: string,
-): AdvantageMaps<unknown, Raster> {
-  return {
-    target: maps.target,
-    make: async (images, items) => {
-      const made = await maps.make(images, items);
-      const isResumed = existsSync(join(run.path, "images", `${name}.png`));
-      if (!isResumed) writePicture(run, name, mapPicture(images, made));
-      return made;
-    },
-  };
-}
-
-const MAPS = 12;
-
-function mapPicture(images: readonly Raster[], maps: readonly ArrayLike<number>[]): Raster {
-  const shown = Array.from({ length: Math.min(MAPS, images.length) }, (_, index) =>
-    Math.floor((index * images.length) / Math.min(MAPS, images.length)),
-  );
-  const grey = (index: number): Raster => {
-    const { shape } = images[index]!;
-    const data = new Float32Array(shape[0] * shape[1] * 3);
-    for (let at = 0; at < data.length; at++) data[at] = 2 * maps[index]![Math.floor(at / 3)]! - 1;
-    return { shape, data };
-  };
-  const cell = (image: Raster) => ({ image, caption: "", verdict: null });
-  const cells = [
-    ...shown.map((index) => cell(images[index]!)),
-    ...shown.map((index) => cell(grey(index))),
-  ];
-  const scale = Math.max(1, Math.round(72 / images[0]!.shape[0]));
-  const title = "images of the first epoch, and where their advantages go (white: all of it)";
-  return drawGrid(cells, { columns: shown.length, scale, title });
 }
 
 /** Draws and tells what the methods came to. */
