@@ -1,15 +1,13 @@
 // Every system of image models at scale tiny, shrunk to a few steps: it trains, evaluates, saves and resumes.
 
-import { createHash } from "node:crypto";
-import { EventEmitter } from "node:events";
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { main } from "../src/cli/main.ts";
 import { decodePng } from "../src/image/png.ts";
 import { readEvaluations, readMetrics } from "../src/run/run-directory.ts";
 import { systems } from "../src/systems/registry.ts";
+import { alidade, metricsWithoutTimes, sha256 } from "./command-line.ts";
 
 const level = (name: string): string[] =>
   [
@@ -44,34 +42,9 @@ let root: string;
 beforeAll(() => (root = mkdtempSync(join(tmpdir(), "alidade-image-systems-"))));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
-/** Runs the command line in this process; `onText` sees what it writes for people. */
-async function alidade(
-  argv: readonly string[],
-  onText: (text: string, signals: EventEmitter) => void = () => undefined,
-) {
-  let [stdout, stderr] = ["", ""];
-  const signals = new EventEmitter();
-  const code = await main(argv, {
-    stdout: { write: (text: string) => (stdout += text) },
-    stderr: {
-      write: (text: string) => {
-        stderr += text;
-        onText(text, signals);
-      },
-    },
-    signals,
-  });
-  return { code, stderr, json: () => JSON.parse(stdout) as Record<string, unknown> };
-}
-
-const sha256 = (path: string): string =>
-  createHash("sha256").update(readFileSync(path)).digest("hex");
-
 /** What a run computed, without what the clock and the names of the folders decide. */
 const resultsOf = (path: string) => ({
-  metrics: readMetrics(path).map((record) =>
-    Object.fromEntries(Object.entries(record).filter(([name]) => !name.startsWith("time/"))),
-  ),
+  metrics: metricsWithoutTimes(path),
   evaluations: readEvaluations(path),
   images: readdirSync(join(path, "images")).map((name) => [
     name,

@@ -1,7 +1,6 @@
 // kill -9 at any moment, then `alidade resume`: the run ends with the bits of one that was never stopped.
 
 import { spawn, type ChildProcess } from "node:child_process";
-import { createHash } from "node:crypto";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,7 +8,8 @@ import { setTimeout } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { randomStream } from "../src/core/random.ts";
-import { readEvaluations, readMetrics } from "../src/run/run-directory.ts";
+import { readEvaluations } from "../src/run/run-directory.ts";
+import { metricsWithoutTimes, sha256 } from "./command-line.ts";
 
 const bin = fileURLToPath(new URL("../bin/alidade.js", import.meta.url));
 const isBuilt = existsSync(new URL("../dist/cli/main.js", import.meta.url));
@@ -121,13 +121,8 @@ const afterStart =
   async () =>
     setTimeout(delayMs);
 
-const sha256 = (path: string): string =>
-  createHash("sha256").update(readFileSync(path)).digest("hex");
-
 const resultsOf = (path: string) => ({
-  metrics: readMetrics(path).map((record) =>
-    Object.fromEntries(Object.entries(record).filter(([name]) => !name.startsWith("time/"))),
-  ),
+  metrics: metricsWithoutTimes(path),
   evaluations: readEvaluations(path),
   samples: sha256(join(path, "samples/grpo.jsonl")),
   histograms: sha256(join(path, "histograms.jsonl")),

@@ -1,15 +1,13 @@
 // Every system of language models at scale tiny, shrunk to a few steps: it trains, evaluates, saves and resumes.
 
-import { createHash } from "node:crypto";
-import { EventEmitter } from "node:events";
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { main } from "../src/cli/main.ts";
 import { readEvaluations, readMetrics, readSamples } from "../src/run/run-directory.ts";
 import { sampleStages } from "../src/run/sample-groups.ts";
 import { systems } from "../src/systems/registry.ts";
+import { alidade, metricsWithoutTimes, sha256 } from "./command-line.ts";
 
 /** What makes the tiny scale of a system tinier. */
 const shrink: Readonly<Record<string, readonly string[]>> = {
@@ -42,34 +40,9 @@ let root: string;
 beforeAll(() => (root = mkdtempSync(join(tmpdir(), "alidade-systems-"))));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
-/** Runs the command line in this process; `onText` sees what it writes for people. */
-async function alidade(
-  argv: readonly string[],
-  onText: (text: string, signals: EventEmitter) => void = () => undefined,
-) {
-  let [stdout, stderr] = ["", ""];
-  const signals = new EventEmitter();
-  const code = await main(argv, {
-    stdout: { write: (text: string) => (stdout += text) },
-    stderr: {
-      write: (text: string) => {
-        stderr += text;
-        onText(text, signals);
-      },
-    },
-    signals,
-  });
-  return { code, stderr, json: () => JSON.parse(stdout) as Record<string, unknown> };
-}
-
-const sha256 = (path: string): string =>
-  createHash("sha256").update(readFileSync(path)).digest("hex");
-
 /** What a run computed, without what the clock and the names of the folders decide. */
 const resultsOf = (path: string) => ({
-  metrics: readMetrics(path).map((record) =>
-    Object.fromEntries(Object.entries(record).filter(([name]) => !name.startsWith("time/"))),
-  ),
+  metrics: metricsWithoutTimes(path),
   evaluations: readEvaluations(path),
   samples: readdirSync(join(path, "samples")).map((name) => sha256(join(path, "samples", name))),
   model: sha256(join(path, "model/model.safetensors")),
