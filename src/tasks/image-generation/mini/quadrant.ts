@@ -6,7 +6,7 @@ import { unknownName } from "../../../core/errors.ts";
 import { hashKey, type Random } from "../../../core/random.ts";
 import { blankRaster, type Raster } from "../../../image/raster.ts";
 import { detectShapes } from "./color-blind-detector.ts";
-import { type DetectedObject, detect } from "./detector.ts";
+import { type DetectedObject, type MiniDetections, detect } from "./detector.ts";
 import { redness } from "./image-metrics.ts";
 import { addNoise } from "./scene.ts";
 import { palette } from "./shapes.ts";
@@ -98,9 +98,8 @@ const placeOf = ([x0, y0, x1, y1]: DetectedObject["box"]): string =>
 /** What is right of an image: the one square, its colour, its place. */
 function judge(
   { color, place }: QuadrantItem,
-  image: Raster,
+  { objects, unknownParts }: Pick<MiniDetections, "objects" | "unknownParts">,
 ): readonly [boolean, boolean, boolean] {
-  const { objects, unknownParts } = detect(image);
   const [object] = objects;
   const isOne = object?.shape === "square" && objects.length === 1 && unknownParts === 0;
   if (!isOne) return [false, false, false];
@@ -123,6 +122,7 @@ export const quadrantTask = defineImageTask<QuadrantItem, QuadrantConfig, Raster
     correct: "1 when all three are right",
     structure: "1 when one square is in its quadrant, for a detector that sees no colours",
     redness: "mean of red - (green + blue) / 2 over all pixels",
+    backgroundDeviation: "deviation of the background's pixels; 0 is clean",
   },
   accuracy: "correct",
   shape: () => [SIDE, SIDE, 3],
@@ -138,19 +138,21 @@ export const quadrantTask = defineImageTask<QuadrantItem, QuadrantConfig, Raster
   gold: (item, config, random) => draw(item, config, random).image,
   illustrate,
   score: (item, image) => {
-    const parts = judge(item, image);
+    const found = detect(image);
+    const parts = judge(item, found);
     return {
       parts: parts.filter(Boolean).length / parts.length,
       correct: Number(parts.every(Boolean)),
       structure: structureOf(item, image),
       redness: redness(image),
+      backgroundDeviation: found.backgroundDeviation,
     };
   },
   key: promptOf,
   levels: places,
   level: ({ place }) => place,
   errorClass: (item, image) => {
-    const [isOne, isColored, isPlaced] = judge(item, image);
+    const [isOne, isColored, isPlaced] = judge(item, detect(image));
     if (!isOne) return "not one square";
     if (!isColored) return "wrong color";
     return isPlaced ? null : "wrong quadrant";
