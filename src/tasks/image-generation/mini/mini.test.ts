@@ -554,7 +554,9 @@ describe("the quadrant task", () => {
         const parts = 1 + Number(other.color === item.color) + Number(other.place === item.place);
         const structure = Number(other.place === item.place);
         const correct = Number(parts === 3);
-        expect(scores).toEqual({ parts: parts / 3, correct, structure, redness: redness(image) });
+        const { backgroundDeviation, ...rest } = scores;
+        expect(rest).toEqual({ parts: parts / 3, correct, structure, redness: redness(image) });
+        expect(Math.abs(backgroundDeviation! - 0.08)).toBeLessThan(0.015);
       }
     }
     const words = quadrantTask.vocabulary(of);
@@ -569,7 +571,8 @@ describe("the quadrant task", () => {
     ] as const) {
       for (const item of items) {
         const scores = judge(item, blankRaster(12, 12, color));
-        expect(scores).toEqual({ parts: 0, correct: 0, structure: 0, redness: 0 });
+        const nothing = { parts: 0, correct: 0, structure: 0, redness: 0, backgroundDeviation: 0 };
+        expect(scores).toEqual(nothing);
       }
     }
     const noise = blankRaster(12, 12, [0, 0, 0]);
