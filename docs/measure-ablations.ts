@@ -43,7 +43,9 @@ function train(name: string, seed: number, settings: readonly string[]): string 
   if (existsSync(path) && readRunRecord(path).status === "done") return path;
   const sets = settings.flatMap((one) => ["--set", one]);
   const fixed = ["train", "flow-grpo", "--scale", "ablation", "--seed", `${seed}`, "--out", path];
-  execFileSync(process.execPath, ["bin/alidade.js", ...fixed, ...sets], { stdio: "inherit" });
+  execFileSync(process.execPath, ["bin/alidade.js", ...fixed, ...sets], {
+    stdio: ["ignore", 2, 2],
+  });
   return path;
 }
 

@@ -408,6 +408,7 @@ describe("maps made elsewhere", () => {
   const fromFile = async (path: string) =>
     suppliedAdvantageMaps<RingItem, Point>({
       target: "advantage",
+      cut: 0,
       mapNorm: "minmax",
       flip: false,
       promptOf: (item) => ringTask.prompt(item),

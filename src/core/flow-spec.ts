@@ -319,6 +319,14 @@ export const pixelAdvantageSettings = z.object({
     ])
     .prefault({ type: "psm" })
     .describe("M"),
+  cut: z
+    .number()
+    .min(0)
+    .lt(0.5)
+    .default(0)
+    .describe(
+      "M below this becomes 0, above 1 - this 1, between them a straight line; published: 0, which leaves the background a little",
+    ),
   mapNorm: z
     .enum(["minmax", "mean1"])
     .default("minmax")

@@ -293,11 +293,21 @@ describe("the map of a video", () => {
 describe("a finished map", () => {
   const map = Float64Array.of(0, 0.5, 1, 0.5);
   it("may have mean 1, or be turned round", () => {
-    expect(finishedMap(map, { flip: false, mapNorm: "minmax" })).toEqual(map);
-    expect([...finishedMap(map, { flip: false, mapNorm: "mean1" })]).toEqual([0, 1, 2, 1]);
-    expect([...finishedMap(map, { flip: true, mapNorm: "minmax" })]).toEqual([1, 0.5, 0, 0.5]);
+    expect(finishedMap(map, { cut: 0, flip: false, mapNorm: "minmax" })).toEqual(map);
+    expect([...finishedMap(map, { cut: 0, flip: false, mapNorm: "mean1" })]).toEqual([0, 1, 2, 1]);
+    expect([...finishedMap(map, { cut: 0, flip: true, mapNorm: "minmax" })]).toEqual([
+      1, 0.5, 0, 0.5,
+    ]);
+    const soft = Float64Array.from([0, 0.25, 0.4, 0.5, 0.75, 1]);
+    const cut = { cut: 0.25, mapNorm: "minmax" } as const;
+    const sharp = [0, 0, 0.3, 0.5, 1, 1].map((weight) => expect.closeTo(weight, 12));
+    expect([...finishedMap(soft, { ...cut, flip: false })]).toEqual(sharp);
+    const turned = [1, 1, 0.7, 0.5, 0, 0].map((weight) => expect.closeTo(weight, 12));
+    expect([...finishedMap(soft, { ...cut, flip: true })]).toEqual(turned);
     const [ones, half] = [Float64Array.of(1, 1), Float64Array.of(0.5, 0.5)];
-    expect(finishedMap(ones, { flip: true, mapNorm: "minmax" })).toEqual(ones);
-    expect(finishedMap(half, { flip: true, mapNorm: "mean1" })).toEqual(ones);
+    expect(finishedMap(ones, { cut: 0, flip: true, mapNorm: "minmax" })).toEqual(ones);
+    const even = new Float64Array(4).fill(0.1);
+    expect(finishedMap(even, { ...cut, flip: false })).toEqual(even);
+    expect(finishedMap(half, { cut: 0, flip: true, mapNorm: "mean1" })).toEqual(ones);
   });
 });

@@ -179,15 +179,20 @@ export function clipAllocationMap(
 }
 
 /**
- * The map as it multiplies advantages: turned round where the spec says so (1 − M), and of mean 1 for "mean1". A map that is the
- * same everywhere prefers nothing, either way: it is not turned round, since ones would become zeros and train nothing.
+ * The map as it multiplies advantages: cut off at both ends, turned round where the spec says so (1 − M), and of mean 1 for
+ * "mean1". A map that is the same everywhere prefers nothing, either way: it is not turned round, since ones would become zeros
+ * and train nothing. The cut is our own: a background is large and alike, so 0.04 of every push on it adds up to a push on all of it.
  */
 export function finishedMap(
   map: Float64Array,
-  { flip, mapNorm }: Pick<PixelAdvantage, "flip" | "mapNorm">,
+  { cut, flip, mapNorm }: Pick<PixelAdvantage, "cut" | "flip" | "mapNorm">,
 ): Float64Array {
   const isFlat = map.every((weight) => weight === map[0]);
-  const turned = flip && !isFlat ? map.map((weight) => 1 - weight) : map;
+  const sharp =
+    cut === 0 || isFlat
+      ? map
+      : map.map((weight) => Math.min(Math.max((weight - cut) / (1 - 2 * cut), 0), 1));
+  const turned = flip && !isFlat ? sharp.map((weight) => 1 - weight) : sharp;
   if (mapNorm === "minmax") return turned;
   const mean = turned.reduce((sum, weight) => sum + weight, 0) / turned.length;
   // Where nothing weighs anything there is nothing to divide by.

@@ -3,7 +3,12 @@
 import { drawPlot } from "../../image/plot.ts";
 import type { Raster } from "../../image/raster.ts";
 import type { EvaluationRecord } from "../../run/run-directory.ts";
-import { atGain, drawStructureCurves, structureCurve } from "./structure-curve.ts";
+import {
+  atGain,
+  drawStructureCurves,
+  structureCurve,
+  type StructurePoint,
+} from "./structure-curve.ts";
 
 export interface Comparison {
   readonly lines: readonly string[];
@@ -19,9 +24,27 @@ export interface Compared {
 }
 
 /** Redness gains at which methods are compared. */
-const GAINS = [0.1, 0.2, 0.3, 0.4];
+const GAINS = [0.1, 0.2, 0.3, 0.4, 0.5];
 
 const signed = (value: number): string => `${value < 0 ? "-" : "+"}${Math.abs(value).toFixed(2)}`;
+
+type Row = StructurePoint & { readonly method: string };
+
+/** Against one advantage an image, at one gain: structure with the 95 % interval of a difference of shares, the background's redness. */
+function againstScalar(rows: readonly Row[], count: number): string[] {
+  const scalar = rows.find(({ method }) => method === "scalar");
+  if (scalar === undefined) return [];
+  const variance = ({ structure }: Row): number => (structure * (1 - structure)) / count;
+  return rows
+    .filter((row) => row !== scalar)
+    .map((row) => {
+      const difference = row.structure - scalar.structure;
+      const half = 1.96 * Math.sqrt(variance(row) + variance(scalar));
+      const [low, high] = [difference - half, difference + half].map(signed);
+      const share = (row.background / scalar.background).toFixed(2);
+      return `at redness ${signed(row.gain)}  ${row.method} less scalar: structure ${signed(difference)}  95 % [${low}, ${high}]  n ${count} each;  background ${share} times as red`;
+    });
+}
 
 /** Structure at equal gains of redness. */
 export function compareStructure(
@@ -37,11 +60,20 @@ export function compareStructure(
       return point === null ? [] : [{ method, ...point }];
     }),
   );
+  const count = evaluations.find(({ split }) => split === suite)?.count ?? 0;
   return {
-    lines: table.map(
-      ({ method, gain, structure, foreground, background }) =>
-        `at redness ${signed(gain)}  ${method.padEnd(10)} structure ${structure.toFixed(3)}  redness of objects ${signed(foreground)}, of the background ${signed(background)}`,
-    ),
+    lines: [
+      ...table.map(
+        ({ method, gain, structure, foreground, background }) =>
+          `at redness ${signed(gain)}  ${method.padEnd(10)} structure ${structure.toFixed(3)}  redness of objects ${signed(foreground)}, of the background ${signed(background)}`,
+      ),
+      ...GAINS.flatMap((gain) =>
+        againstScalar(
+          table.filter((row) => row.gain === gain),
+          count,
+        ),
+      ),
+    ],
     pictures: {
       "structure-against-redness": drawStructureCurves(curves, "structure"),
       "background-against-redness": drawStructureCurves(curves, "background"),

@@ -123,8 +123,9 @@ async function suppliedMaps(config: Config) {
     promptOf: (item) => task.prompt(item),
     maps,
     target: config.pixels.target,
+    cut: 0,
     mapNorm: "minmax",
-    flip: false, // all maps are turned round in one place
+    flip: false, // all maps are cut and turned round in one place
   });
   return make;
 }

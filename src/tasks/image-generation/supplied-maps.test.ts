@@ -123,7 +123,7 @@ describe("maps made elsewhere", () => {
 });
 
 describe("maps for advantages", () => {
-  const settings = { target: "advantage", mapNorm: "minmax", flip: false } as const;
+  const settings = { target: "advantage", cut: 0, mapNorm: "minmax", flip: false } as const;
   const items = ["a", "b", "a", "a"];
   const images = items.map((_, index) => index);
   const promptOf = (item: string): string => `a photo of ${item}`;

@@ -171,7 +171,7 @@ export interface MapRequest<Item, Image> extends SampleName {
 
 export interface SuppliedAdvantageMapsOptions<Item, Image> extends Pick<
   PixelAdvantage,
-  "target" | "mapNorm" | "flip"
+  "target" | "cut" | "mapNorm" | "flip"
 > {
   readonly promptOf: (item: Item) => string;
   /** Maps of a file; or a function that has them made for the images of an epoch, exactly one a sample. */
@@ -203,6 +203,7 @@ export function suppliedAdvantageMaps<Item, Image>({
   promptOf,
   maps,
   target,
+  cut,
   mapNorm,
   flip,
 }: SuppliedAdvantageMapsOptions<Item, Image>): {
@@ -219,7 +220,7 @@ export function suppliedAdvantageMaps<Item, Image>({
         throw new DataError({ where: "supplied maps", expected, got: String(made.size) });
       }
       return requests.map(({ prompt, sampleId }) =>
-        finishedMap(made.mapOf(prompt, sampleId), { mapNorm, flip }),
+        finishedMap(made.mapOf(prompt, sampleId), { cut, mapNorm, flip }),
       );
     },
   };

@@ -13,7 +13,6 @@ import { palette } from "./shapes.ts";
 
 const SIDE = 12;
 const HALF = SIDE / 2;
-const SQUARE = 4;
 const BACKGROUND = 0.1;
 const HELD_OUT = 2;
 
@@ -26,6 +25,10 @@ export interface QuadrantItem {
 }
 
 const quadrantConfig = z.object({
+  side: z
+    .union([z.literal(4), z.literal(6)])
+    .default(4)
+    .describe("pixels along the side of the square; one of 6 fills its quadrant"),
   snap: z
     .union([z.literal(1), z.literal(2)])
     .default(2)
@@ -61,17 +64,17 @@ interface Drawn {
 
 function draw(
   { color, place }: QuadrantItem,
-  { noise, snap }: QuadrantConfig,
+  { side, noise, snap }: QuadrantConfig,
   random: Random,
 ): Drawn {
   const grey = BACKGROUND * (2 * random.uniform() - 1);
   const image = blankRaster(SIDE, SIDE, [grey, grey, grey]);
   const mask = new Uint8Array(SIDE * SIDE);
-  const within = (HALF - SQUARE) / snap + 1;
+  const within = (HALF - side) / snap + 1;
   const left = (place.endsWith("right") ? HALF : 0) + snap * random.integer(within);
   const top = (place.startsWith("bottom") ? HALF : 0) + snap * random.integer(within);
-  for (let at = 0; at < SQUARE * SQUARE; at++) {
-    const pixel = (top + Math.floor(at / SQUARE)) * SIDE + left + (at % SQUARE);
+  for (let at = 0; at < side * side; at++) {
+    const pixel = (top + Math.floor(at / side)) * SIDE + left + (at % side);
     mask[pixel] = 1;
     image.data.set(palette[color], pixel * 3);
   }
