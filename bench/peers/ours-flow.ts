@@ -67,6 +67,7 @@ function peerSettings() {
   const { noise, window, steps, schedule } = sampling;
   if (objective.type !== "policy" || window.type !== "random" || schedule.type !== "uniform")
     throw new Error("the peer computes clipped policies on random windows of uniform steps");
+  if (window.low !== 0) throw new Error("the peer's windows begin at step 0 at the earliest");
   if (
     noise.type !== "cps" ||
     advantages.scale !== "epoch" ||

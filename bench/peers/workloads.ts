@@ -240,8 +240,8 @@ const grpo: Workload = {
   }),
 };
 
-/** Images of an epoch, 16 prompts x 16, and its optimiser steps. */
-export const FLOW_IMAGES = 256;
+/** Images of an epoch, 24 prompts x 16, and its optimiser steps. */
+export const FLOW_IMAGES = 384;
 export const FLOW_UPDATES = 2;
 
 /** The required ratio has to be reached against the faster of eager and torch.compile; lanes show what they are worth there. */
@@ -298,8 +298,8 @@ const flows: Suite = {
   threads:
     "ours two lanes of 1 thread; PyTorch 2 threads an operator, in lanes two micro-batches of 1 thread",
   workloads: [
-    flow("sample", "rollout, 16 prompts x 16 images, 10 steps", 8),
-    flow("update", "updates on 256 images x 3 steps", 8),
+    flow("sample", "rollout, 24 prompts x 16 images, 10 steps", 8),
+    flow("update", "updates on 384 images x 3 steps", 8),
     flow("epoch", "GRPO epoch: rollout and updates", 8),
     flow("matching", "flow matching step, 128 images", 16),
   ],

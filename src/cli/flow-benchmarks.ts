@@ -39,16 +39,16 @@ export const flowBenchmarkModel: FlowTransformerConfig = {
   },
 };
 
-/** 16 prompts x 16 images, ten steps, three of them drawn and trained, two updates. */
+/** 24 prompts x 16 images, ten steps, three of them drawn and trained, two updates. */
 export const flowBenchmarkSettings = flowGrpoSettings.parse({
   epochs: 1,
-  prompts: 16,
+  prompts: 24,
   group: 16,
   updates: 2,
   sampling: {
     steps: 10,
     noise: { type: "cps", level: 0.8 },
-    window: { type: "random", size: 3, low: 2, high: 8 },
+    window: { type: "random", size: 3, high: 8 },
   },
   objective: { type: "policy", ratio: { type: "sample", low: 6e-5, high: 6e-5 } },
 });

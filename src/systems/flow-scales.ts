@@ -19,7 +19,7 @@ export const quadrantLevel = {
 export const miniLevel = {
   task: {
     snap: 4,
-    wrong: { two_object: 0.05, counting: 0.3, colors: 0.05, position: 0.3, color_attr: 0.15 },
+    wrong: { two_object: 0.05, counting: 0.2, colors: 0.05, position: 0.3, color_attr: 0.15 },
   },
   model: { promptNeighbours: 2 },
   base: { steps: 10000, batch: 128, timeMean: 0.8, timeDeviation: 1.2, optimiser: muon },

@@ -44,18 +44,18 @@ const ablation = {
 };
 
 /**
- * Numbers and shapes are decided in the middle of a trajectory: the same windows among the first four steps alone teach nothing
- * within 60 epochs. At a learning rate of 8e-4 accuracy rises to 82 % in 100 epochs and falls to 62 % by epoch 200: colours collapse.
+ * Numbers and shapes are decided early and in the middle of a trajectory. Fewer prompts an epoch are noisier: with 16 of them at the
+ * same learning rate, kept up for longer, accuracy reaches 88 % after 300 epochs and falls to 64 % by epoch 450, when colours collapse.
  */
 const mini = {
   ...miniLevel,
   grpo: {
-    epochs: 900,
-    prompts: 16,
+    epochs: 480,
+    prompts: 24,
     group: 16,
     sampling: {
       noise: { type: "cps", level: 0.8 },
-      window: { type: "random", size: 3, low: 2, high: 8 },
+      window: { type: "random", size: 3, high: 8 },
     },
     objective: { type: "policy", ratio: { type: "sample", low: 6e-5, high: 6e-5 } },
     optimiser: { learningRate: 5e-4, schedule: "cosine", floor: 0.05 },
