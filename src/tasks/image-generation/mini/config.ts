@@ -28,9 +28,10 @@ const fields = z.object({
     .default([...miniColors])
     .describe("colours of objects and prompts; fewer make the task easier"),
   coloredPrompts: z
-    .boolean()
-    .default(false)
-    .describe("counting and position prompts name colours: harder, and far more prompts"),
+    .array(z.enum(["counting", "position"]))
+    .refine(unique, "different tags")
+    .default([])
+    .describe("tags whose prompts name colours too: harder, and far more prompts"),
   snap: z
     .union([z.literal(1), z.literal(2), z.literal(4)])
     .default(2)

@@ -87,13 +87,15 @@ describe("the prompts", () => {
   });
 
   it("can name colours beside numbers and positions", () => {
-    const colored = miniConfig.parse({ coloredPrompts: true });
+    const colored = miniConfig.parse({ coloredPrompts: ["counting", "position"] });
     const prompts = new Set(
       [...suite("train", colored), ...suite("test", colored)].map(({ record }) => record.prompt),
     );
     expect(prompts).toContain("a photo of two red circles");
     expect(prompts).toContain("a photo of a blue square left of a green triangle");
     expect(prompts.size).toBe(126 - 9 - 24 + 36 + 288);
+    const counted = miniConfig.parse({ coloredPrompts: ["counting"] });
+    expect(suite("train", counted).length + suite("test", counted).length).toBe(126 - 9 + 36);
   });
 
   it("are drawn for training in the shares 7:5:3:1:1:0, the same for a stream, never one that is held out", () => {

@@ -35,7 +35,7 @@ function countingRecords(
   counts: readonly number[],
   { coloredPrompts, colors }: MiniConfig,
 ): GenevalRecord[] {
-  const words = coloredPrompts ? colors : [undefined];
+  const words = coloredPrompts.includes("counting") ? colors : [undefined];
   return classes.flatMap((name) =>
     counts.flatMap((count) => words.map((color) => countingRecord(name, count, color))),
   );
@@ -48,7 +48,7 @@ function positionRecords(
   return pairsOf(classes).flatMap(([placed, reference]) =>
     relations.flatMap((relation) => {
       const plain = positionRecord({ class: placed }, relation, { class: reference });
-      if (!coloredPrompts) return [plain];
+      if (!coloredPrompts.includes("position")) return [plain];
       return pairsOf(colors).map(([a, b]) =>
         positionRecord({ class: placed, color: a }, relation, { class: reference, color: b }),
       );
