@@ -43,9 +43,8 @@ function train(name: string, seed: number, settings: readonly string[]): string 
   if (existsSync(path) && readRunRecord(path).status === "done") return path;
   const sets = settings.flatMap((one) => ["--set", one]);
   const fixed = ["train", "flow-grpo", "--scale", "ablation", "--seed", `${seed}`, "--out", path];
-  execFileSync(process.execPath, ["bin/alidade.js", ...fixed, ...sets], {
-    stdio: ["ignore", 2, 2],
-  });
+  const command = existsSync(path) ? ["resume", path] : [...fixed, ...sets];
+  execFileSync(process.execPath, ["bin/alidade.js", ...command], { stdio: ["ignore", 2, 2] });
   return path;
 }
 
@@ -131,6 +130,13 @@ for (const [name, paths] of runs) {
     mean(paths.flatMap(seconds)).toFixed(2),
     mean(ofSeeds((path) => seconds(path).reduce((sum, one) => sum + one, 0))).toFixed(0),
   ]);
+}
+const [large, small] = ["groups of 16, 2 prompts", "groups of 4, 8 prompts"].map((name) =>
+  runs.get(name),
+);
+if (large !== undefined && small !== undefined) {
+  const { mean: gap, low, high } = pairedDifference(all(small, "train"), all(large, "train"));
+  table.push([`groups of 16 less groups of 4: ${signed(gap)} [${signed(low)}, ${signed(high)}]`]);
 }
 const sizes = ["train", "test"].map((split) => all(runs.get(baseline)!, split).length);
 process.stdout.write(
