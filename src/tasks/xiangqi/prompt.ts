@@ -1,0 +1,70 @@
+// How a position is shown to a model.
+
+import type { Message } from "../../core/messages.ts";
+import { formatFen, pieceLetter, sideName, squareName } from "./rules/fen.ts";
+import { kindOf, otherSide, type Position } from "./rules/position.ts";
+import type { Side, Variant } from "./rules/variant.ts";
+
+/**
+ * - `pieces`: letters and squares, own pieces first; made for models that start from nothing.
+ * - `board`: words for a language model: FEN, board, legend, what to answer. The paper's own words are not known; these carry
+ *   what is known of its prompt (a FEN goes in) and of its authors' later arena (piece list, legend).
+ */
+export const promptTemplates = ["pieces", "board"] as const;
+export type PromptTemplate = (typeof promptTemplates)[number];
+
+/** Squares of a side's pieces, generals first, soldiers last, from the first square on. */
+function sortedPieces({ board }: Position, squares: readonly number[]): number[] {
+  return [...squares].sort((a, b) => kindOf(board[a]!) - kindOf(board[b]!) || a - b);
+}
+
+function pieceList(position: Position, side: Side): string {
+  return sortedPieces(position, position.pieces(side))
+    .map((square) => pieceLetter(position.board[square]!) + squareName(square, position.variant))
+    .join("");
+}
+
+/** Rows of letters, with ranks and files at the edges. */
+function boardText({ board, variant }: Position): string {
+  const { files, ranks } = variant;
+  const rows = Array.from({ length: ranks }, (_, index) => {
+    const rank = ranks - 1 - index;
+    const letters = Array.from({ length: files }, (_, file) => {
+      const piece = board[rank * files + file]!;
+      return piece === 0 ? "." : pieceLetter(piece);
+    });
+    return `${rank} ${letters.join(" ")}`;
+  });
+  const names = Array.from({ length: files }, (_, file) => String.fromCharCode(97 + file));
+  return [...rows, `  ${names.join(" ")}`].join("\n");
+}
+
+function boardPrompt(position: Position): string {
+  const side = sideName(position.side);
+  const own = position.side === 0 ? "upper" : "lower";
+  return [
+    `You play Xiangqi (Chinese chess) as ${side}, whose pieces are in ${own} case. It is your move.`,
+    "",
+    `FEN: ${formatFen(position)}`,
+    boardText(position),
+    "",
+    "K general, A advisor, B elephant, N horse, R chariot, C cannon, P soldier. Files a to i from the left and ranks 0 to 9 from",
+    "Red's side name the points; a move is the point it leaves and the point it reaches, as h2e2.",
+    "",
+    "Judge the position as one of Balanced, Slight_Adv_Red, Clear_Adv_Red, Slight_Adv_Black, Clear_Adv_Black, and choose a move.",
+    "Think first, then answer in this form:",
+    "<think>your analysis</think><answer>Situation: Balanced",
+    "Move: h2e2</answer>",
+  ].join("\n");
+}
+
+export function xiangqiPrompt(template: PromptTemplate, position: Position): Message[] {
+  if (template === "board") return [{ role: "user", content: boardPrompt(position) }];
+  const { side } = position;
+  const content = pieceList(position, side) + pieceList(position, otherSide(side));
+  return [{ role: "user", content }];
+}
+
+/** The names of all squares: tokens of the template `pieces` and of its answers. */
+export const squareNames = (variant: Variant): string[] =>
+  Array.from({ length: variant.squares }, (_, square) => squareName(square, variant));

@@ -1,0 +1,249 @@
+// The Xiangqi task: judge a position and choose a move.
+//
+// Paper: Xiangqi-R1, arXiv:2507.12215, sections 3.4 (rewards) and 4.2 (metrics), as a re-implementation quotes them.
+
+import type { Random } from "../../core/random.ts";
+import { defineTask, type Output, type Scores } from "../../core/task.ts";
+import { readAnswer, writeAnswer, type Answer } from "./answer.ts";
+import { type XiangqiConfig, xiangqiConfig } from "./config.ts";
+import { Search } from "./engines/search.ts";
+import { materialBalance } from "./engines/static-value.ts";
+import { labelsOf, phaseOf, phases, positionOf, variantOf, type XiangqiItem } from "./item.ts";
+import { formatCoordinates, parseCoordinates } from "./notation/coordinates.ts";
+import { xiangqiPrompt, squareNames } from "./prompt.ts";
+import { formatFen, pieceName } from "./rules/fen.ts";
+import { type Move, moveFrom, type Position, RED, sideOf } from "./rules/position.ts";
+import type { Variant } from "./rules/variant.ts";
+import { readRow, writeRow } from "./rows.ts";
+import { playGame, randomPosition } from "./self-play.ts";
+import { situations5, turnSituation } from "./situation.ts";
+import { moverView, positionKey, turnMove } from "./view.ts";
+
+/** Losses beyond this are one blunder like another: a mate overlooked would drown all others in a mean. */
+const LARGEST_LOSS = 1_000;
+/** Steps in which the thinking of our own answers names the material, in centipawns, and its largest value. */
+const MATERIAL_STEP = 100;
+const MATERIAL_LIMIT = 1_500;
+
+const searches = new Map<Variant, Search>();
+function searchOf(variant: Variant): Search {
+  const known = searches.get(variant) ?? new Search(variant);
+  searches.set(variant, known);
+  return known;
+}
+
+function make(random: Random, config: XiangqiConfig): XiangqiItem {
+  const variant = variantOf(config);
+  const search = searchOf(variant);
+  for (;;) {
+    const start = randomPosition(random, variant, config.selfPlay);
+    const { moves, winner } = playGame(search, start, random, config.selfPlay);
+    if (moves.length === 0) continue;
+    const ply = random.integer(moves.length);
+    for (const move of moves.slice(0, ply)) start.make(move);
+    const position = start.copy();
+    const analysis = search.analyse(position, { depth: config.depth, lines: 128 });
+    return {
+      fen: formatFen(position),
+      ply,
+      phase: phaseOf(ply),
+      winner,
+      played: formatCoordinates(moves[ply]!, variant),
+      ...labelsOf(position, analysis),
+      source: `self-play, ${config.depth} plies`,
+    };
+  }
+}
+
+/** Whether prompts and answers see the board turned. */
+const isTurned = (position: Position, { view }: XiangqiConfig): boolean =>
+  view === "mover" && position.side !== RED;
+
+/** The thinking of our own gold answers: what can be counted on the board. */
+function countedThinking(position: Position): string {
+  const own = position.side === RED ? 1 : -1;
+  const balance = Math.round((own * materialBalance(position)) / MATERIAL_STEP) * MATERIAL_STEP;
+  const shown = Math.max(-MATERIAL_LIMIT, Math.min(MATERIAL_LIMIT, balance));
+  return `Material: ${shown}\nCheck: ${position.isInCheck ? "yes" : "no"}`;
+}
+
+function gold(item: XiangqiItem, config: XiangqiConfig): string {
+  if (item.response !== undefined) return item.response;
+  const variant = variantOf(config);
+  const position = positionOf(item, variant);
+  const turned = isTurned(position, config);
+  const target = config.target === "best" ? (item.best ?? item.played) : (item.played ?? item.best);
+  const first = target ?? formatCoordinates(position.legalMoves()[0]!, variant);
+  const move = turned
+    ? formatCoordinates(turnMove(parseCoordinates(first, variant)!, variant), variant)
+    : first;
+  const { situation5, comment } = item;
+  if (situation5 === undefined) return writeAnswer({ move });
+  const situation = turned ? turnSituation(situation5) : situation5;
+  return writeAnswer({ move, situation, thinking: comment ?? countedThinking(position) });
+}
+
+/** The move of an answer on the board as it is; null: none could be read. */
+function moveOnBoard(answer: Answer, position: Position, config: XiangqiConfig): Move | null {
+  if (answer.move === null) return null;
+  return isTurned(position, config) ? turnMove(answer.move, position.variant) : answer.move;
+}
+
+interface MoveFacts {
+  readonly isLegal: boolean;
+  /** null: the engine's opinion of this move is not known. */
+  readonly isGood: boolean | null;
+  readonly isBest: boolean | null;
+  readonly loss: number | null;
+}
+
+const ILLEGAL: MoveFacts = { isLegal: false, isGood: false, isBest: false, loss: null };
+
+function judgeMove(
+  item: XiangqiItem,
+  position: Position,
+  move: Move | null,
+  { goodLoss, bestMargin }: XiangqiConfig,
+): MoveFacts {
+  if (move === null || !position.isLegal(move)) return ILLEGAL;
+  const name = formatCoordinates(move, position.variant);
+  const { values, best } = item;
+  if (values?.[name] !== undefined) {
+    const loss = Math.max(...Object.values(values)) - values[name];
+    const isBest = name === best || (bestMargin > 0 && loss <= bestMargin);
+    return { isLegal: true, isGood: loss <= goodLoss, isBest, loss: Math.min(loss, LARGEST_LOSS) };
+  }
+  if (best === undefined) return { isLegal: true, isGood: null, isBest: null, loss: null };
+  const isBest = name === best;
+  const isGood = isBest ? true : name === item.played ? (item.isGood ?? null) : null;
+  return { isLegal: true, isGood, isBest, loss: isBest ? 0 : null };
+}
+
+const asScore = (fact: boolean | null): number | null => (fact === null ? null : Number(fact));
+
+function score(item: XiangqiItem, { text }: Output, config: XiangqiConfig): Scores {
+  const variant = variantOf(config);
+  const position = positionOf(item, variant);
+  const answer = readAnswer(text, variant);
+  const move = moveOnBoard(answer, position, config);
+  const { isLegal, isGood, isBest, loss } = judgeMove(item, position, move, config);
+  const turned = isTurned(position, config);
+  const three = answer.three !== null && turned ? turnSituation(answer.three) : answer.three;
+  const five = answer.five !== null && turned ? turnSituation(answer.five) : answer.five;
+  const right3 = item.situation3 === undefined ? null : three === item.situation3;
+  const right5 = item.situation5 === undefined ? null : five === item.situation5;
+  const format = answer.isWellFormed && move !== null;
+  const withMove = (fact: boolean | null): number | null =>
+    asScore(fact === null ? null : fact && isLegal);
+  const inForm = (fact: boolean | null): number | null =>
+    asScore(fact === null ? null : fact && format);
+  return {
+    format: Number(format),
+    parsed: Number(move !== null),
+    legal: Number(isLegal),
+    good: asScore(isGood),
+    best: asScore(isBest),
+    analysis: asScore(right3),
+    situation3: withMove(right3),
+    situation5: withMove(right5),
+    centipawnLoss: loss,
+    formattedLegal: inForm(isLegal),
+    formattedGood: inForm(isGood),
+    formattedBest: inForm(isBest),
+    formattedAnalysis: inForm(right3),
+    balanced: three === null ? null : Number(three === "Balanced"),
+    thinkingLength: answer.thinking.length,
+  };
+}
+
+function errorClass(
+  item: XiangqiItem,
+  { text, stopReason }: Output,
+  config: XiangqiConfig,
+): string | null {
+  const position = positionOf(item, variantOf(config));
+  const answer = readAnswer(text, position.variant);
+  const move = moveOnBoard(answer, position, config);
+  if (move === null) return stopReason === "length" ? "too long" : "no move";
+  if (position.isLegal(move)) return null;
+  const piece = position.board[moveFrom(move)]!;
+  if (piece === 0) return "moved nothing";
+  if (sideOf(piece) !== position.side) return "moved the other side's piece";
+  const moves = new Int32Array(128);
+  const isGenerated = moves.subarray(0, position.generate(moves, 0)).includes(move);
+  return isGenerated
+    ? "left the general in check"
+    : `wrong step of a ${pieceName(piece).split(" ")[1]!}`;
+}
+
+export const xiangqiTask = defineTask<XiangqiItem, XiangqiConfig>({
+  name: "xiangqi",
+  summary: "judge a position of Chinese chess and choose a move",
+  config: xiangqiConfig,
+  scores: {
+    format: "1 when the output is one think block and one answer block, with a move in it",
+    parsed: "1 when a move can be read",
+    legal: "1 when the move is legal",
+    good: "1 when it loses at most 100 centipawns against the best one; abstains where the engine said nothing of it",
+    best: "1 when it is the engine's move",
+    analysis: "1 when the situation is right in three classes, whatever the move",
+    situation3: "1 when the move is legal and the situation right in three classes",
+    situation5: "the same in five classes",
+    centipawnLoss: `centipawns lost against the best move, at most ${LARGEST_LOSS}; abstains without a legal move`,
+    formattedLegal: "legal, and format holds",
+    formattedGood: "good, and format holds",
+    formattedBest: "best, and format holds",
+    formattedAnalysis: "analysis, and format holds",
+    balanced: "1 when the situation is called balanced; abstains when none is named",
+    thinkingLength: "characters of the thinking",
+  },
+  accuracy: "legal",
+  tokens: (config) => [
+    ...squareNames(variantOf(config)),
+    ...situations5,
+    "<think>",
+    "</think>",
+    "<answer>",
+    "</answer>",
+    "Situation: ",
+    "\nMove: ",
+    "Move: ",
+    "Material: ",
+    "\nCheck: ",
+    "yes",
+    "no",
+    ...Array.from({ length: (2 * MATERIAL_LIMIT) / MATERIAL_STEP + 1 }, (_, index) =>
+      String(index * MATERIAL_STEP - MATERIAL_LIMIT),
+    ),
+  ],
+  make,
+  prompt: (item, config) => {
+    if (item.messages !== undefined) return item.messages;
+    const position = positionOf(item, variantOf(config));
+    const seen = config.view === "mover" ? moverView(position) : position;
+    return xiangqiPrompt(config.prompt, seen);
+  },
+  gold,
+  score,
+  rows: {
+    fields: [],
+    goldFields: [],
+    optionalFields: [
+      ...["fen", "turn", "ply", "phase", "winner", "played", "best", "value_red_cp"],
+      ...["situation_3", "situation_5", "is_good", "values", "comment", "source", "headers"],
+      ...["messages", "meta"],
+    ],
+    optionalGoldFields: [],
+    read: (row, where, config) => readRow(row, where, variantOf(config)),
+    write: (item, config) => writeRow(item, variantOf(config)),
+  },
+  key: (item) => item.fen.split(" ").slice(0, 2).join(" "),
+  // Mirror images, and the same position with the colours exchanged, stay in one split.
+  splitKey: (item) => {
+    const variant = item.fen.split("/").length === 7 ? "minixiangqi" : "xiangqi";
+    return positionKey(positionOf(item, variantOf({ variant })));
+  },
+  levels: phases,
+  level: (item) => item.phase,
+  errorClass,
+});
