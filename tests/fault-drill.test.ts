@@ -454,7 +454,13 @@ describe("a resumed run", () => {
     const ending = await postTrain<Sum, { largest: number }>({
       engine,
       environment: { ...sumEnvironment, task: faulty },
-      items: { sft: made, grpo: made, test: testItems(sumTask, config, SEED, 4), files: {} },
+      items: {
+        sft: made,
+        sft2: made,
+        grpo: made,
+        test: testItems(sumTask, config, SEED, 4),
+        files: {},
+      },
       run,
       progress: { ...silentProgress, line: (text) => void lines.push(text) },
       signal: abort.signal,

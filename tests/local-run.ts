@@ -112,7 +112,7 @@ export async function trainLocally(given: LocalRun): Promise<{ ended: boolean; l
     : RunDirectory.create(path, { system: "sum", scale: "tiny", config: {}, seed, overrides: [] });
   const abort = new AbortController();
   const lines: string[] = [];
-  const paths = { sft: null, grpo: rows ?? null, test: null };
+  const paths = { sft: null, sft2: null, grpo: rows ?? null, test: null };
   try {
     await postTrain<Sum, Config>({
       engine: watched(engine, (verb) => given.after?.(verb, () => abort.abort())),

@@ -52,7 +52,7 @@ async function train(
   startsAs: "untrained" | "start" = "untrained",
 ): Promise<{ engine: ScriptedEngine; summary: PostTrainSummary }> {
   const engine: ScriptedEngine = new ScriptedEngine({ ...learning(() => engine), ...script });
-  const paths = { sft: null, grpo: null, test: null };
+  const paths = { sft: null, sft2: null, grpo: null, test: null };
   const { count = 20 } = (settings["evaluate"] ?? {}) as { count?: number };
   const summary = await postTrain<Sum, { largest: number }>({
     engine,
@@ -178,7 +178,7 @@ describe("postTrain", () => {
     expect(gain!.mean).toBeCloseTo(accuracy.dpo!.accuracy - accuracy.sft!.accuracy, 12);
     // What is sampled belongs to the items of reinforcement learning, never to those of SFT.
     const answered = engine.of("sample").filter(({ prompts }) => prompts.length === 2);
-    const paths = { sft: null, grpo: null, test: null };
+    const paths = { sft: null, sft2: null, grpo: null, test: null };
     const { grpo } = await openRunItems(sumTask, sumEnvironment.config, paths, 5, 20);
     const asked = await Promise.all([0, 1].map(grpo));
     for (const { prompts } of answered) {

@@ -1,5 +1,5 @@
-// The life of a run on one task: measure the model it begins with, then train and measure stage by stage (SFT, rejection-sampling
-// fine-tuning, DPO, GRPO). Every part knows where a checkpoint left it, so a resumed run takes the same path as one that was never
+// The life of a run on one task: measure the model it begins with, then train and measure stage by stage (SFT once or twice,
+// rejection-sampling fine-tuning, DPO, GRPO). Every part knows where a checkpoint left it, so a resumed run takes the same path as one that was never
 // stopped.
 
 import { z } from "zod";
@@ -34,6 +34,10 @@ export const evaluateSettings = z.object({
 
 export const postTrainSettings = z.object({
   sft: sftSettings.describe("supervised fine-tuning on gold answers"),
+  sft2: sftSettings
+    .extend({ steps: sftSettings.shape.steps.default(0) })
+    .prefault({})
+    .describe("a second supervised stage, on rows of its own (data.sft2)"),
   rft: rftSettings
     .prefault({})
     .describe("rejection-sampling fine-tuning on the policy's own completions that pass"),
@@ -69,9 +73,11 @@ export interface PostTrainContext<Item, Config> {
     | undefined;
 }
 
-const TRAINING = ["sft", "rft", "dpo", "grpo"] as const;
+const TRAINING = ["sft", "sft2", "rft", "dpo", "grpo"] as const;
 /** Stages that train, in their order. */
 export type TrainingStage = (typeof TRAINING)[number];
+const isSupervised = (stage: TrainingStage): stage is "sft" | "sft2" =>
+  stage === "sft" || stage === "sft2";
 /** What evaluations are filed as. */
 export type StageName = PostTrainContext<unknown, unknown>["startsAs"] | TrainingStage;
 
@@ -81,8 +87,8 @@ export interface PostTrainSummary {
     Partial<Record<StageName, { accuracy: number; ci95: readonly [number, number]; count: number }>>
   >;
   /**
-   * The last stage (`of`) less SFT, or where there was none less the start (`over`), on the same items, with its 95 % interval;
-   * null: nothing was trained beyond SFT.
+   * The last stage (`of`) less the last supervised one, or where there was none less the start (`over`), on the same items, with
+   * its 95 % interval; null: nothing was trained beyond SFT.
    */
   readonly gain: (Estimate & { readonly of: StageName; readonly over: StageName }) | null;
 }
@@ -143,7 +149,7 @@ export async function postTrain<Item, Config>(
     if (!isResumed) await beginStage(context, stage);
     await trainStage(context, stage, {
       ...context,
-      items: stage === "sft" ? context.items.sft : context.items.grpo,
+      items: isSupervised(stage) ? context.items[stage] : context.items.grpo,
       done,
       state: isResumed ? position.state : {},
       directory: isResumed ? position.directory : undefined,
@@ -160,7 +166,7 @@ function trainStage<Item, Config>(
   stage: TrainingStage,
   context: StageContext<Item, Config>,
 ): Promise<void> {
-  if (stage === "sft") return sft(context, settings.sft);
+  if (isSupervised(stage)) return sft(context, settings[stage], stage);
   if (stage === "rft") return rejectionSampling(context, settings.rft, weights);
   if (stage === "dpo") return dpo(context, settings.dpo, weights);
   return grpo(context, settings.grpo, weights);
@@ -237,8 +243,9 @@ function summarise(run: RunDirectory): PostTrainSummary {
       { accuracy: correct, ci95, count },
     ]),
   );
-  const over = (["sft", "start", "untrained"] as const).find((stage) => last.has(stage));
-  const of = TRAINING.findLast((stage) => stage !== "sft" && last.has(stage));
+  const before = ["sft2", "sft", "start", "untrained"] as const;
+  const over = before.find((stage) => last.has(stage));
+  const of = TRAINING.findLast((stage) => !isSupervised(stage) && last.has(stage));
   if (over === undefined || of === undefined) return { accuracy, gain: null };
   const gain = pairedDifference(outcomeList(last.get(over)!), outcomeList(last.get(of)!));
   return { accuracy, gain: { ...gain, of, over } };

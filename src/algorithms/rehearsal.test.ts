@@ -35,7 +35,7 @@ async function plan(changes: Partial<Engine>, obtainable = 8e9): Promise<Rehears
     items: await openRunItems(
       sumTask,
       sumEnvironment.config,
-      { sft: null, grpo: null, test: null },
+      { sft: null, sft2: null, grpo: null, test: null },
       5,
       20,
     ),

@@ -31,13 +31,13 @@ export interface RehearsalContext<Item, Config> {
   readonly run: RunDirectory;
   readonly progress: Progress;
   readonly seed: number;
-  readonly settings: Pick<PostTrainSettings, "sft" | "grpo" | "evaluate">;
+  readonly settings: Pick<PostTrainSettings, "sft" | "sft2" | "grpo" | "evaluate">;
   /** Bytes that the process can have; default: what this machine has free. */
   readonly obtainable?: number;
 }
 
 interface StageLoad {
-  readonly label: "SFT" | "GRPO" | "evaluation";
+  readonly label: "SFT" | "SFT 2" | "GRPO" | "evaluation";
   /** Optimiser steps. */
   readonly steps: number;
   /** Those of them that one load feeds. */
@@ -92,7 +92,7 @@ async function stageLoads<Item, Config>({
   seed,
   settings,
 }: RehearsalContext<Item, Config>): Promise<StageLoad[]> {
-  const { sft, grpo, evaluate } = settings;
+  const { grpo, evaluate } = settings;
   const { tokenizer, task, config } = environment;
   const promptOf = (item: Item): number => tokenizer.encodePrompt(task.prompt(item, config)).length;
   const loads: StageLoad[] = [];
@@ -106,18 +106,20 @@ async function stageLoads<Item, Config>({
     const promptTokens = Math.min(Math.max(1, load.promptTokens), room);
     loads.push({ label, steps, perBatch, load: { ...load, promptTokens } });
   };
-  if (sft.steps > 0) {
-    const examples = await knownItems(items.sft, (item, index) =>
+  for (const stage of ["sft", "sft2"] as const) {
+    const { steps, batch, optimiser: optimiserSettings } = settings[stage];
+    if (steps === 0) continue;
+    const examples = await knownItems(items[stage], (item, index) =>
       sftExample(environment, item, seed, index),
     );
     const most = (pick: (example: (typeof examples)[number]) => number): number =>
       Math.max(1, ...examples.map(pick));
     const promptTokens = most(({ promptLength }) => promptLength);
     const completionTokens = most(({ tokens, promptLength }) => tokens.length - promptLength);
-    const optimiser = stepOptions(sft.optimiser, 1, sft.steps);
+    const optimiser = stepOptions(optimiserSettings, 1, steps);
     const training = { loss: supervisedLoss, passes: 1, optimiser };
-    const extents = { prompts: sft.batch, group: 1, promptTokens, completionTokens };
-    add("SFT", [sft.steps, 1], { ...extents, sampling: null, training });
+    const extents = { prompts: batch, group: 1, promptTokens, completionTokens };
+    add(stage === "sft" ? "SFT" : "SFT 2", [steps, 1], { ...extents, sampling: null, training });
   }
   if (grpo.steps > 0) {
     const { prompts, group, temperature, topK, topP, iterations } = grpo;

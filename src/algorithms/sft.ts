@@ -38,10 +38,11 @@ export function sftExample<Item, Config>(
   return { tokens: Int32Array.from([...prompt, ...answer]), promptLength: prompt.length };
 }
 
-/** Trains from `context.done` to the last step. */
+/** Trains from `context.done` to the last step; what it writes is filed under `stage`. */
 export async function sft<Item, Config>(
   context: StageContext<Item, Config>,
   settings: SftSettings,
+  stage: "sft" | "sft2" = "sft",
 ): Promise<void> {
   const { engine, environment, run, progress, seed } = context;
   const { steps, batch: size, optimiser } = settings;
@@ -52,18 +53,19 @@ export async function sft<Item, Config>(
   };
 
   if (context.done >= steps) return;
-  progress.begin("SFT", steps);
+  const label = stage === "sft" ? "SFT" : "SFT 2";
+  progress.begin(label, steps);
   let next = makeBatch(context.done + 1);
   for (let step = context.done + 1; step <= steps; step++) {
-    const batch = await itemsOrCheckpoint(context, "sft", step, next);
+    const batch = await itemsOrCheckpoint(context, stage, step, next);
     const startMs = now();
     const accumulating = engine.accumulate(batch, supervisedLoss);
     if (step < steps) next = makeBatch(step + 1); // prepared while the engine works
     next.catch(() => undefined); // a bad row counts when its step comes
     const result = await accumulating;
-    checkFinite(result, "sft", step, run);
+    checkFinite(result, stage, step, run);
     const options = stepOptions(optimiser, step, steps);
-    const { gradientNorm } = await guardedStep(engine, options, "sft", step, run);
+    const { gradientNorm } = await guardedStep(engine, options, stage, step, run);
     const tokens = batch.reduce((total, { tokens: ids }) => total + ids.length, 0);
     progress.advance(step, `loss ${result.loss.toFixed(3)}`);
     const stepMs = now() - startMs;
@@ -71,7 +73,7 @@ export async function sft<Item, Config>(
       context,
       {
         step,
-        stage: "sft",
+        stage,
         loss: result.loss,
         gradientNorm,
         learningRate: options.learningRate,
@@ -79,7 +81,7 @@ export async function sft<Item, Config>(
         "time/stepMs": stepMs,
         "time/tokensPerSecond": (1000 * tokens) / stepMs,
       },
-      { label: "SFT", steps },
+      { label, steps },
     );
   }
   progress.end();

@@ -88,7 +88,7 @@ async function train(run: RunDirectory, stop?: Stop): Promise<Trained> {
       items: await openRunItems(
         sumTask,
         sumEnvironment.config,
-        { sft: null, grpo: null, test: null },
+        { sft: null, sft2: null, grpo: null, test: null },
         5,
         5,
       ),

@@ -44,7 +44,7 @@ function write(name: string, count = COUNT): string {
   return path;
 }
 
-const none: DataPaths = { sft: null, grpo: null, test: null };
+const none: DataPaths = { sft: null, sft2: null, grpo: null, test: null };
 const open = (paths: Partial<DataPaths>, seed = 1, count = 5) =>
   openRunItems(task, config, { ...none, ...paths }, seed, count);
 const take = (source: (index: number) => Promise<Sum>, from: number, to: number): Promise<Sum[]> =>

@@ -12,6 +12,7 @@ export type ItemSource<Item> = (index: number) => Promise<Item>;
 
 export interface RunItems<Item> {
   readonly sft: ItemSource<Item>;
+  readonly sft2: ItemSource<Item>;
   readonly grpo: ItemSource<Item>;
   readonly test: readonly Item[];
   /** The files that were opened. */
@@ -21,12 +22,15 @@ export interface RunItems<Item> {
 /** Files, patterns or folders with rows; null: the task makes the items. */
 export interface DataPaths {
   readonly sft: string | null;
+  readonly sft2: string | null;
   readonly grpo: string | null;
   readonly test: string | null;
 }
 
 /** Indices of made items from here on are for reinforcement learning: never those of SFT. */
 const RL_ITEMS = 1_000_000_000;
+/** The same for the second supervised stage. */
+const SFT2_ITEMS = 2_000_000_000;
 
 /** Rows of a task as items. */
 export interface ItemRows<Item> extends Pick<Rows, "length" | "files" | "place"> {
@@ -111,19 +115,19 @@ function shuffledRows<Item>(
 async function openTestRows<Item, Config>(
   task: Task<Item, Config>,
   config: Config,
-  { sft, grpo }: DataPaths,
+  { sft, sft2, grpo }: DataPaths,
   test: string,
 ): Promise<ItemRows<Item>> {
   const rows = await openItemRows(task, config, test, "test", "answer");
   const format = formatOf(task, test);
-  const training = sft ?? grpo;
+  const training = sft ?? sft2 ?? grpo;
   if (format.inWordsOf === undefined || training === null) return rows;
   let example: Item;
   try {
     example = await (await openItemRows(task, config, training, "train", "answer")).read(0);
   } catch (cause) {
     const expected = "training rows, in whose words the test rows are asked";
-    const hint = "with data.sft=null and data.grpo=null they are asked in those of the task";
+    const hint = "with data.sft, data.sft2 and data.grpo null they are asked in those of the task";
     throw new DataError({ where: test, expected, got: (cause as Error).message, hint, cause });
   }
   return {
@@ -190,8 +194,8 @@ export async function openRunItems<Item, Config>(
       trainItem(task, config, seed, start + index, isHeldOut);
   const files: Partial<Record<keyof DataPaths, Rows["files"]>> = {};
   if (testRows !== null) files.test = testRows.files;
-  const open = async (use: "sft" | "grpo", path: string): Promise<ItemSource<Item>> => {
-    const view = use === "sft" ? "gold" : "answer";
+  const open = async (use: "sft" | "sft2" | "grpo", path: string): Promise<ItemSource<Item>> => {
+    const view = use === "grpo" ? "answer" : "gold";
     const rows = await openItemRows(task, config, path, "train", view);
     files[use] = rows.files;
     return shuffledRows(rows, isHeldOut, seed, use);
@@ -199,6 +203,7 @@ export async function openRunItems<Item, Config>(
   return {
     files,
     sft: paths.sft === null ? made(0) : await open("sft", paths.sft),
+    sft2: paths.sft2 === null ? made(SFT2_ITEMS) : await open("sft2", paths.sft2),
     grpo: paths.grpo === null ? made(RL_ITEMS) : await open("grpo", paths.grpo),
     test:
       testRows === null

@@ -9,7 +9,7 @@ import { ConfigError, DataError } from "../core/errors.ts";
 import type { RowFileFacts } from "../data/rows.ts";
 import type { RunDirectory } from "../run/run-directory.ts";
 
-const uses = ["sft", "grpo", "test"] as const;
+const uses = ["sft", "sft2", "grpo", "test"] as const;
 
 const factsSchema = z.array(
   z.object({ file: z.string(), sizeBytes: z.number(), rows: z.number() }),

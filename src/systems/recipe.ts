@@ -106,6 +106,7 @@ export const dataSettings = z.object({
   sft: rowsPath(
     "rows with gold outputs for SFT: a .jsonl or .parquet file, a pattern, or a folder as on the Hub (its split train)",
   ),
+  sft2: rowsPath("rows with gold outputs for the second supervised stage, likewise"),
   grpo: rowsPath("rows with prompt and answer for GRPO, DPO and rejection sampling, likewise"),
   test: rowsPath(
     "rows to evaluate on, likewise (split test); at most evaluate.count, spread evenly",
@@ -192,8 +193,8 @@ export function recipeSettings<Item, TaskConfig, RewardConfig>({
       .prefault({})
       .describe("local engine; changes speed, and results only in the last bits"),
   });
-  return settings.check(({ value: { model, sft, rft, dpo, grpo, evaluate }, issues }) => {
-    for (const [stage, { optimiser }] of Object.entries({ sft, rft, dpo, grpo })) {
+  return settings.check(({ value: { model, sft, sft2, rft, dpo, grpo, evaluate }, issues }) => {
+    for (const [stage, { optimiser }] of Object.entries({ sft, sft2, rft, dpo, grpo })) {
       if (model.lora === null || optimiser.method !== "muon") continue;
       const message = "adamw with model.lora; Muon is for whole hidden matrices";
       const path = [stage, "optimiser", "method"];
@@ -259,8 +260,13 @@ export function withAbsolutePaths<
   Config extends Pick<RecipeConfig<never, never>, "data" | "model">,
 >(config: Config): Config {
   const absolute = (path: string | null): string | null => path && resolve(path);
-  const { sft, grpo, test } = config.data;
-  const data = { sft: absolute(sft), grpo: absolute(grpo), test: absolute(test) };
+  const { sft, sft2, grpo, test } = config.data;
+  const data = {
+    sft: absolute(sft),
+    sft2: absolute(sft2),
+    grpo: absolute(grpo),
+    test: absolute(test),
+  };
   return { ...config, data, model: { ...config.model, from: absolute(config.model.from) } };
 }
 
@@ -273,10 +279,11 @@ export async function prepareRecipe<Item, TaskConfig, RewardConfig>(
   given: RecipeConfig<TaskConfig, RewardConfig>,
 ): Promise<RecipeConfig<TaskConfig, RewardConfig>> {
   const config = withAbsolutePaths(given);
-  const { sft, grpo, test } = config.data;
+  const { sft, sft2, grpo, test } = config.data;
   const open = async (path: string | null, split: "train" | "test", view: "gold" | "answer") =>
     path === null || openItemRows(recipe.task, config.task, path, split, view);
   await open(sft, "train", "gold");
+  await open(sft2, "train", "gold");
   await open(grpo, "train", "answer");
   await open(test, "test", "answer");
   if (config.model.from !== null) await openModel(recipe, config);
@@ -336,7 +343,7 @@ export async function trainRecipe<Item, TaskConfig, RewardConfig>(
       const points = (value: number): string =>
         `${value >= 0 ? "+" : ""}${(100 * value).toFixed(1)}`;
       progress.line(
-        `${of.toUpperCase()} gains ${points(mean)} points over ${over === "sft" ? "SFT" : "the start"}  95 % [${points(low)}, ${points(high)}]  n ${count}, same items`,
+        `${of.toUpperCase()} gains ${points(mean)} points over ${over.startsWith("sft") ? "SFT" : "the start"}  95 % [${points(low)}, ${points(high)}]  n ${count}, same items`,
       );
     }
     return summary;

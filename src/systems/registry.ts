@@ -5,9 +5,10 @@ import { alphamaze } from "./alphamaze/system.ts";
 import { flowGrpoSystem } from "./flow-grpo/system.ts";
 import type { System } from "./system.ts";
 import { vipoSystem } from "./vipo/system.ts";
+import { xiangqiR1System } from "./xiangqi-r1/system.ts";
 
 /** Systems that train, evaluate and resume. */
-export const systems: readonly System[] = [alphamaze, flowGrpoSystem, vipoSystem];
+export const systems: readonly System[] = [alphamaze, flowGrpoSystem, xiangqiR1System, vipoSystem];
 
 export interface PublishedSystem {
   readonly name: string;

@@ -1,0 +1,70 @@
+// Scales of Xiangqi-R1: what differs from the defaults of the settings.
+
+import type { Scale } from "../system.ts";
+
+export const scales: Readonly<Record<string, Scale>> = {
+  tiny: {
+    summary: "Minixiangqi (7x7), 0.3 M parameters; about two minutes on two cores",
+    settings: {
+      task: {
+        variant: "minixiangqi",
+        view: "mover",
+        prompt: "pieces",
+        depth: 2,
+        selfPlay: { minPieces: 6, maxPieces: 12 },
+      },
+      labels: { legal: 12_000, annotated: 2_000, rl: 1_000, test: 1_000 },
+      model: {
+        layers: 3,
+        width: 96,
+        heads: 6,
+        kvHeads: 6,
+        headSize: 16,
+        hiddenWidth: 256,
+        contextLength: 96,
+      },
+      sft: { steps: 600, batch: 64, optimiser: { learningRate: 2e-3 } },
+      sft2: { steps: 60, batch: 64, optimiser: { learningRate: 5e-4 } },
+      grpo: {
+        profile: "trl-0.14",
+        temperature: 1,
+        steps: 60,
+        prompts: 16,
+        group: 8,
+        maxTokens: 24,
+        optimiser: { learningRate: 1e-4, schedule: "cosine" },
+      },
+      evaluate: { count: 1000, maxTokens: 24, temperature: 1 },
+      checkpointEvery: 100,
+    },
+  },
+  small: {
+    summary: "the full board with 8 to 14 pieces; half an hour on two cores",
+    settings: {
+      task: { view: "mover", prompt: "pieces", depth: 3 },
+      model: {
+        layers: 4,
+        width: 128,
+        heads: 8,
+        kvHeads: 8,
+        headSize: 16,
+        hiddenWidth: 352,
+        contextLength: 96,
+      },
+      sft: { steps: 3000, batch: 64, optimiser: { learningRate: 2e-3 } },
+      sft2: { steps: 250, batch: 64, optimiser: { learningRate: 5e-4 } },
+      grpo: {
+        profile: "trl-0.14",
+        temperature: 1,
+        steps: 250,
+        prompts: 16,
+        group: 8,
+        maxTokens: 24,
+        samplesEvery: 5,
+        optimiser: { learningRate: 1e-4, schedule: "cosine" },
+      },
+      evaluate: { count: 2000, maxTokens: 24, temperature: 1 },
+      checkpointEvery: 100,
+    },
+  },
+};

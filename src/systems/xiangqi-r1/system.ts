@@ -1,0 +1,99 @@
+// Xiangqi-R1: a text model learns Chinese chess in three stages: legal moves, moves with a judgement, GRPO on verified rewards.
+
+import { z } from "zod";
+import type { Progress } from "../../core/progress.ts";
+import { Interrupted } from "../../run/interrupted.ts";
+import type { XiangqiConfig } from "../../tasks/xiangqi/config.ts";
+import type { XiangqiItem } from "../../tasks/xiangqi/item.ts";
+import { xiangqiTask } from "../../tasks/xiangqi/task.ts";
+import {
+  evaluateRecipe,
+  prepareRecipe,
+  recipeSettings,
+  trainRecipe,
+  type Recipe,
+  type RecipeConfig,
+} from "../recipe.ts";
+import type { EvaluateContext, System, TrainContext } from "../system.ts";
+import { ensureLabelFiles, labelSettings, type LabelSettings } from "./label-files.ts";
+import { type RewardConfig, rewardSettings, rewardWeights } from "./rewards.ts";
+import { scales } from "./scales.ts";
+
+const recipe: Recipe<XiangqiItem, XiangqiConfig, RewardConfig> = {
+  task: xiangqiTask,
+  reward: { settings: rewardSettings, weights: rewardWeights },
+};
+
+interface Config extends RecipeConfig<XiangqiConfig, RewardConfig> {
+  readonly labels: LabelSettings;
+}
+
+const settings: z.ZodType<Config> = recipeSettings(recipe).safeExtend({
+  labels: labelSettings
+    .prefault({})
+    .describe("rows that are made by self-play where `data` names no files"),
+});
+
+/** The config with the files of our own labels where the settings name none. `heed` throws when the work is to stop. */
+async function withLabels(
+  config: Config,
+  progress: Progress,
+  heed: () => void = () => undefined,
+): Promise<Config> {
+  const { data, labels, task } = config;
+  const { sft, sft2, grpo, test } = data;
+  if ([sft, sft2, grpo, test].every((path) => path !== null)) return config;
+  const made = await ensureLabelFiles(labels, task, progress, heed);
+  return {
+    ...config,
+    data: {
+      sft: sft ?? made.legal,
+      sft2: sft2 ?? made.annotated,
+      grpo: grpo ?? made.rl,
+      test: test ?? made.test,
+    },
+  };
+}
+
+export const xiangqiR1System: System<Config> = {
+  name: "xiangqi-r1",
+  title:
+    "Xiangqi-R1: Enhancing Spatial Strategic Reasoning in LLMs for Chinese Chess via Reinforcement Learning",
+  summary: "moves and judgements on a Chinese chess board: legal moves, annotated moves, then GRPO",
+  paper: {
+    title:
+      "Xiangqi-R1: Enhancing Spatial Strategic Reasoning in LLMs for Chinese Chess via Reinforcement Learning",
+    arxiv: "2507.12215",
+  },
+  settings,
+  scales,
+  stages: ["untrained", "sft", "sft2", "rft", "dpo", "grpo"],
+  claims: [
+    { metric: "legal@1, stage 1", paper: "92.2 %", source: "Table 1, second-hand" },
+    { metric: "legal@1, stage 2", paper: "86.4 %", source: "Table 1, second-hand" },
+    { metric: "legal@1, all stages", paper: "95.2 %", source: "Table 1, second-hand" },
+  ],
+  task: xiangqiTask,
+  prepare: (config) =>
+    prepareRecipe(recipe, config).then((prepared) => ({ ...config, ...prepared })),
+  scoring: ({ task, reward, scoring, grpo }) => ({
+    task: xiangqiTask,
+    taskConfig: task,
+    weights: rewardWeights(reward),
+    settings: scoring,
+    grpo,
+  }),
+  train: async (context: TrainContext<Config>) => {
+    const { progress, run, signal } = context;
+    const config = await withLabels(context.config, progress, () => {
+      if (signal.aborted) throw new Interrupted(run.path);
+    });
+    return { ...(await trainRecipe(recipe, { ...context, config })) };
+  },
+  evaluate: async (context: EvaluateContext<Config>) => {
+    const config = await withLabels(context.config, context.progress);
+    const judged = await evaluateRecipe(recipe, { ...context, config });
+    const { outcomes: _outcomes, ...evaluation } = judged.evaluation;
+    return { ...evaluation };
+  },
+};
