@@ -3,10 +3,11 @@
 import type { Message } from "../../core/messages.ts";
 import { formatFen, pieceLetter, sideName, squareName } from "./rules/fen.ts";
 import { kindOf, otherSide, type Position } from "./rules/position.ts";
-import type { Side, Variant } from "./rules/variant.ts";
+import { pieceLetters, type Side, type Variant } from "./rules/variant.ts";
 
 /**
- * - `pieces`: letters and squares, own pieces first; made for models that start from nothing.
+ * - `pieces`: letters and squares, own pieces first; made for models that start from nothing. A piece on its square is one token:
+ *   a model of 0.4 M parameters then learns more legal moves than with two (docs/log.md).
  * - `board`: words for a language model: FEN, board, legend, what to answer. The paper's own words are not known; these carry
  *   what is known of its prompt (a FEN goes in) and of its authors' later arena (piece list, legend).
  */
@@ -27,12 +28,12 @@ function pieceList(position: Position, side: Side): string {
 /** Rows of letters, with ranks and files at the edges. */
 function boardText({ board, variant }: Position): string {
   const { files, ranks } = variant;
-  const rows = Array.from({ length: ranks }, (_, index) => {
+  const letterAt = (square: number): string =>
+    board[square] === 0 ? "." : pieceLetter(board[square]!);
+  const squares = Array.from(board, (_piece, square) => square);
+  const rows = Array.from({ length: ranks }, (_row, index) => {
     const rank = ranks - 1 - index;
-    const letters = Array.from({ length: files }, (_, file) => {
-      const piece = board[rank * files + file]!;
-      return piece === 0 ? "." : pieceLetter(piece);
-    });
+    const letters = squares.slice(rank * files, (rank + 1) * files).map(letterAt);
     return `${rank} ${letters.join(" ")}`;
   });
   const names = Array.from({ length: files }, (_, file) => String.fromCharCode(97 + file));
@@ -65,6 +66,9 @@ export function xiangqiPrompt(template: PromptTemplate, position: Position): Mes
   return [{ role: "user", content }];
 }
 
-/** The names of all squares: tokens of the template `pieces` and of its answers. */
-export const squareNames = (variant: Variant): string[] =>
-  Array.from({ length: variant.squares }, (_, square) => squareName(square, variant));
+/** Tokens of the template `pieces` and of answers: the names of all squares, and every piece on every square. */
+export function squareTokens(variant: Variant): string[] {
+  const names = Array.from({ length: variant.squares }, (_, square) => squareName(square, variant));
+  const letters = `${pieceLetters}${pieceLetters.toLowerCase()}`.replaceAll(" ", "").split("");
+  return [...names, ...letters.flatMap((letter) => names.map((name) => letter + name))];
+}

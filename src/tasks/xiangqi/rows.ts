@@ -37,6 +37,9 @@ const messagesSchema = z
   .array(z.object({ role: z.enum(["system", "user", "assistant"]), content: z.string() }))
   .min(1);
 
+/** Fields of a row, in either form. */
+export const rowFields: readonly string[] = [...Object.keys(rowSchema.shape), "messages", "meta"];
+
 type Fields = z.output<typeof rowSchema>;
 
 function parsed<Value>(schema: z.ZodType<Value>, value: unknown, where: string): Value {

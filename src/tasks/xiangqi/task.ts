@@ -10,11 +10,11 @@ import { Search } from "./engines/search.ts";
 import { materialBalance } from "./engines/static-value.ts";
 import { labelsOf, phaseOf, phases, positionOf, variantOf, type XiangqiItem } from "./item.ts";
 import { formatCoordinates, parseCoordinates } from "./notation/coordinates.ts";
-import { xiangqiPrompt, squareNames } from "./prompt.ts";
+import { squareTokens, xiangqiPrompt } from "./prompt.ts";
 import { formatFen, pieceName } from "./rules/fen.ts";
 import { type Move, moveFrom, type Position, RED, sideOf } from "./rules/position.ts";
 import type { Variant } from "./rules/variant.ts";
-import { readRow, writeRow } from "./rows.ts";
+import { readRow, rowFields, writeRow } from "./rows.ts";
 import { playGame, randomPosition } from "./self-play.ts";
 import { situations5, turnSituation } from "./situation.ts";
 import { moverView, positionKey, turnMove } from "./view.ts";
@@ -199,7 +199,7 @@ export const xiangqiTask = defineTask<XiangqiItem, XiangqiConfig>({
   },
   accuracy: "legal",
   tokens: (config) => [
-    ...squareNames(variantOf(config)),
+    ...squareTokens(variantOf(config)),
     ...situations5,
     "<think>",
     "</think>",
@@ -228,11 +228,7 @@ export const xiangqiTask = defineTask<XiangqiItem, XiangqiConfig>({
   rows: {
     fields: [],
     goldFields: [],
-    optionalFields: [
-      ...["fen", "turn", "ply", "phase", "winner", "played", "best", "value_red_cp"],
-      ...["situation_3", "situation_5", "is_good", "values", "comment", "source", "headers"],
-      ...["messages", "meta"],
-    ],
+    optionalFields: rowFields,
     optionalGoldFields: [],
     read: (row, where, config) => readRow(row, where, variantOf(config)),
     write: (item, config) => writeRow(item, variantOf(config)),
