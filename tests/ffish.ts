@@ -14,14 +14,13 @@ async function load(): Promise<FairyStockfish> {
     const ffish = (await import("ffish")).default as unknown as FairyStockfish & {
       onRuntimeInitialized: () => void;
     };
-    // Not the value of the promise, for the module is a thenable that never settles.
     await new Promise<void>((resolve) => {
       ffish.onRuntimeInitialized = resolve;
     });
     return ffish;
   } finally {
     vi.unstubAllGlobals();
-    // It ends the process on errors that are not its own.
+    // It listens for errors of the whole process and aborts on a rejected promise, also on one that is not its own.
     processEvents.forEach((event, index) => {
       const before = listeners[index]!;
       for (const listener of process.rawListeners(event)) {

@@ -123,12 +123,12 @@ export function parseChinese(position: Position, text: string): Move | null {
     index === undefined ? undefined : piece[index];
   const [order, name, file] = [wordAt(shape.order), wordAt(shape.name), wordAt(shape.file)];
   const kind = name?.type === "piece" ? name.kind : KIND.soldier;
+  const step = { direction: direction.direction, number: number.number };
   return onlyMove(
     position,
+    step,
     (move) =>
       move.kind === kind &&
-      move.direction === direction.direction &&
-      move.number === number.number &&
       (file?.type !== "number" || file.number === move.file) &&
       (order === undefined || isOrder(order, file !== undefined, move)),
   );

@@ -3,19 +3,23 @@
 //
 // Files count from 1 at the mover's right, forward is away from the mover; so both sides use the same words.
 
-import { kindOf, type Move, moveFrom, moveTo, type Position, sideOf } from "../rules/position.ts";
-import { RED, type Side } from "../rules/variant.ts";
+import { kindOf, type Move, moveFrom, moveTo, type Position } from "../rules/position.ts";
+import { RED, type Side, type Variant } from "../rules/variant.ts";
 
 /** Forward, backward, sideways. */
 export type Direction = "+" | "-" | "=";
 
-export interface FileMove {
-  readonly kind: number;
-  readonly side: Side;
-  readonly file: number;
+/** Where a move goes. */
+export interface Step {
   readonly direction: Direction;
   /** Steps along the own file; of a move that leaves it, the file where it ends. */
   readonly number: number;
+}
+
+export interface FileMove extends Step {
+  readonly kind: number;
+  readonly side: Side;
+  readonly file: number;
   /** How many pieces of the same kind and side stand on the file. */
   readonly count: number;
   /** Place among those, 1 the foremost. */
@@ -26,50 +30,58 @@ export interface FileMove {
   readonly series: number;
 }
 
-/** The words of a legal move. */
-export function fileMove({ board, variant }: Position, move: Move): FileMove {
-  const { files, squares } = variant;
-  const [from, to] = [moveFrom(move), moveTo(move)];
-  const piece = board[from]!;
-  const side = sideOf(piece);
-  const forward = side === RED ? 1 : -1;
-  const fileOf = (square: number): number =>
-    side === RED ? files - (square % files) : (square % files) + 1;
-  const rankOf = (square: number): number => Math.floor(square / files) * forward;
+const fileOf = (square: number, side: Side, { files }: Variant): number =>
+  side === RED ? files - (square % files) : (square % files) + 1;
+/** Ranks that the mover has left behind, up to a constant. */
+const advanceOf = (square: number, side: Side, { files }: Variant): number =>
+  Math.floor(square / files) * (side === RED ? 1 : -1);
 
-  const file = fileOf(from);
-  const counts = new Uint8Array(files + 1);
+function stepOf({ side, variant }: Position, move: Move): Step {
+  const [from, to] = [moveFrom(move), moveTo(move)];
+  const advance = advanceOf(to, side, variant) - advanceOf(from, side, variant);
+  const file = fileOf(to, side, variant);
+  return {
+    direction: advance === 0 ? "=" : advance > 0 ? "+" : "-",
+    number: file === fileOf(from, side, variant) ? Math.abs(advance) : file,
+  };
+}
+
+/** The words of a legal move. */
+export function fileMove(position: Position, move: Move): FileMove {
+  const { board, side, variant } = position;
+  const from = moveFrom(move);
+  const piece = board[from]!;
+  const [file, advance] = [fileOf(from, side, variant), advanceOf(from, side, variant)];
+  const counts = new Uint8Array(variant.files + 1);
   let order = 1;
-  for (let square = 0; square < squares; square++) {
+  for (let square = 0; square < variant.squares; square++) {
     if (board[square] !== piece) continue;
-    const itsFile = fileOf(square);
+    const itsFile = fileOf(square, side, variant);
     counts[itsFile]!++;
-    if (itsFile === file && rankOf(square) > rankOf(from)) order++;
+    if (itsFile === file && advanceOf(square, side, variant) > advance) order++;
   }
   const count = counts[file]!;
   let [tandemFiles, series] = [0, count > 1 ? order : 0];
-  for (let other = 1; other <= files; other++) {
+  for (let other = 1; other < counts.length; other++) {
     if (counts[other]! < 2) continue;
     tandemFiles++;
     if (other < file && count > 1) series += counts[other]!;
   }
-  const advance = rankOf(to) - rankOf(from);
-  return {
-    kind: kindOf(piece),
-    side,
-    file,
-    direction: advance === 0 ? "=" : advance > 0 ? "+" : "-",
-    number: fileOf(to) === file ? Math.abs(advance) : fileOf(to),
-    count,
-    order,
-    tandemFiles,
-    series,
-  };
+  const kind = kindOf(piece);
+  return { ...stepOf(position, move), kind, side, file, count, order, tandemFiles, series };
 }
 
-/** The only legal move that is meant; null: there is none, or more than one. */
-export function onlyMove(position: Position, isMeant: (move: FileMove) => boolean): Move | null {
-  const meant = position.legalMoves().filter((move) => isMeant(fileMove(position, move)));
+/** The only legal move that takes this step with a piece that is meant; null: there is none, or more than one. */
+export function onlyMove(
+  position: Position,
+  { direction, number }: Step,
+  isMeant: (move: FileMove) => boolean,
+): Move | null {
+  const meant = position.legalMoves().filter((move) => {
+    const step = stepOf(position, move);
+    if (step.direction !== direction || step.number !== number) return false;
+    return isMeant(fileMove(position, move));
+  });
   return meant.length === 1 ? meant[0]! : null;
 }
 

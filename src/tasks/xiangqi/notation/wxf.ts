@@ -176,9 +176,6 @@ export function parseWxf(position: Position, text: string): Move | null {
   if (match === null) return null;
   const isPiece = pieceMeaning(match[1]!, match[2]!);
   if (isPiece === null) return null;
-  const [direction, number] = [match[3] as Direction, Number(match[4])];
-  return onlyMove(
-    position,
-    (move) => move.direction === direction && move.number === number && isPiece(move),
-  );
+  const step = { direction: match[3] as Direction, number: Number(match[4]) };
+  return onlyMove(position, step, isPiece);
 }
