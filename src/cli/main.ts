@@ -18,6 +18,7 @@ import { registerRescore } from "./rescore.ts";
 import { registerSamples } from "./samples.ts";
 import { registerShow } from "./show.ts";
 import { registerTrain } from "./train.ts";
+import { registerXiangqi } from "./xiangqi/register.ts";
 
 const expectedErrors = [ConfigError, DataError, ShapeError, EngineError, RunError];
 
@@ -42,6 +43,7 @@ function makeProgram(context: CommandContext, argv: readonly string[]): Command 
   registerRescore(program, context);
   registerExport(program, context);
   registerBench(program, context);
+  registerXiangqi(program, context);
   return program;
 }
 
