@@ -5,17 +5,31 @@ import { ConfigError, unknownName } from "../../../core/errors.ts";
 const types = ["check", "spin", "combo", "button", "string"] as const;
 type OptionType = (typeof types)[number];
 
+const wholeNumber = /^[+-]?\d{1,15}$/;
+
 export interface EngineOption {
   readonly name: string;
   readonly type: OptionType;
-  readonly default?: string;
-  readonly min?: number;
-  readonly max?: number;
+  readonly default: string | undefined;
+  readonly min: number | undefined;
+  readonly max: number | undefined;
   /** What a combo takes. */
   readonly values: readonly string[];
 }
 
-const fields = new Set(["default", "min", "max", "var"]);
+const fieldNames = new Set(["default", "min", "max", "var"]);
+
+/** The words after every `default`, `min`, `max` and `var`, in their order. */
+function readFields(words: readonly string[], type: OptionType): [field: string, text: string][] {
+  const fields: { readonly name: string; readonly words: string[] }[] = [];
+  for (const word of words) {
+    // The default of a string may have such a word in it.
+    const isText = type === "string" && fields.at(-1)?.name === "default";
+    if (fieldNames.has(word) && !isText) fields.push({ name: word, words: [] });
+    else fields.at(-1)?.words.push(word);
+  }
+  return fields.map((field) => [field.name, field.words.join(" ")]);
+}
 
 /**
  * The option of `Skill Level type spin default 20 min -20 max 20`, the fields in any order; null: the text describes none.
@@ -25,26 +39,18 @@ export function parseOption(text: string): EngineOption | null {
   const typeAt = words.indexOf("type");
   const type = types.find((known) => known === words[typeAt + 1]);
   if (typeAt < 1 || type === undefined) return null;
-  const found: Record<string, string[]> = {};
-  let field = "";
-  for (const word of words.slice(typeAt + 2)) {
-    // A string may have such a word in its default.
-    const isField = fields.has(word) && !(type === "string" && field === "default");
-    if (isField) (found[(field = word)] ??= []).push("");
-    else if (field !== "") found[field]!.push(`${found[field]!.pop()!} ${word}`.trim());
-  }
-  const number = (name: string): number | undefined => {
-    const value = found[name]?.at(-1);
-    return value !== undefined && /^[+-]?\d{1,15}$/.test(value) ? Number(value) : undefined;
+  const fields = readFields(words.slice(typeAt + 2), type);
+  const limit = (name: string): number | undefined => {
+    const value = new Map(fields).get(name);
+    return value !== undefined && wholeNumber.test(value) ? Number(value) : undefined;
   };
-  const [standard, min, max] = [found["default"]?.at(-1), number("min"), number("max")];
   return {
     name: words.slice(0, typeAt).join(" "),
     type,
-    ...(standard === undefined ? {} : { default: standard }),
-    ...(min === undefined ? {} : { min }),
-    ...(max === undefined ? {} : { max }),
-    values: found["var"] ?? [],
+    default: new Map(fields).get("default"),
+    min: limit("min"),
+    max: limit("max"),
+    values: fields.flatMap(([name, value]) => (name === "var" ? [value] : [])),
   };
 }
 
@@ -68,14 +74,14 @@ function valueFault({ type, min, max, values }: EngineOption, value: string): st
     case "spin": {
       const number = Number(value);
       const isInside = number >= (min ?? -Infinity) && number <= (max ?? Infinity);
-      if (/^[+-]?\d{1,15}$/.test(value) && isInside) return null;
+      if (wholeNumber.test(value) && isInside) return null;
       return `a whole number from ${min ?? "any"} to ${max ?? "any"}`;
     }
     case "combo":
       return values.includes(value) ? null : `one of ${values.join(", ")}`;
     case "button":
       return value === "" ? null : 'a button to be pressed with ""';
-    case "string":
+    default:
       return /[\r\n]/.test(value) ? "one line" : null;
   }
 }

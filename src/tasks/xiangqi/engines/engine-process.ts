@@ -146,12 +146,12 @@ export class EngineProcess {
             const answer = read(line);
             if (answer !== undefined) finish(() => resolve(answer));
           } catch (error) {
-            finish(() => reject(error as Error));
+            finish(() => reject(error));
           }
         },
       };
-      if (this.#howEnded !== null) fail(this.#howEnded);
-      for (const line of lines) this.send(line);
+      if (this.#howEnded === null) for (const line of lines) this.send(line);
+      else fail(this.#howEnded);
     });
   }
 

@@ -17,4 +17,6 @@ export interface EngineProtocol {
   readonly bookOption: string;
   /** Centipawns of 1 in `score 1`; null: a score has to say what it is. */
   readonly centipawnsPerPoint: number | null;
+  /** Scores like `score 9995` beyond this are mates, 10,000 less the plies to them. */
+  readonly pointsOfMate: number;
 }

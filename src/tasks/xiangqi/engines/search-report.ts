@@ -1,7 +1,7 @@
 // What an engine says while and after it searches: `info` lines, of which the last complete depth counts, and the best move.
 
 import { MATE, MATE_BOUND } from "./engine.ts";
-import { UCCI_MATE_BOUND } from "./ucci.ts";
+import type { EngineProtocol } from "./engine-protocol.ts";
 
 /** Makes the error for a line that is nonsense. */
 export type Refuse = (expected: string, line: string, hint?: string) => Error;
@@ -20,8 +20,11 @@ export interface SearchLine {
   readonly text: string;
 }
 
-/** Value of a mate in so many plies, for who makes it; never as small as a value that is no mate. */
-const mateValue = (plies: number): number => MATE - Math.min(plies, MATE - MATE_BOUND - 1);
+/** A mate further away is told as this far: one ply earlier its value has still to be that of a mate. */
+const MOST_PLIES = MATE - MATE_BOUND - 2;
+
+/** Value of a mate in so many plies, for who makes it. */
+const mateValue = (plies: number): number => MATE - Math.min(plies, MOST_PLIES);
 
 /** `mate N` counts full moves: the side to move mates with its N-th move, or is mated by the N-th of the other. 0: it is mated. */
 export function valueOfMate(moves: number): number {
@@ -34,12 +37,15 @@ function valueOfCentipawns(centipawns: number): number {
   return Math.max(-MATE_BOUND, Math.min(MATE_BOUND, Math.round(centipawns))) + 0;
 }
 
-function valueOfPoints(points: number, centipawnsPerPoint: number): number {
-  if (Math.abs(points) <= UCCI_MATE_BOUND) return valueOfCentipawns(points * centipawnsPerPoint);
+/** What a score of a protocol means. */
+export type Scale = Pick<EngineProtocol, "centipawnsPerPoint" | "pointsOfMate">;
+
+function valueOfPoints(points: number, centipawnsPerPoint: number, pointsOfMate: number): number {
+  if (Math.abs(points) <= pointsOfMate) return valueOfCentipawns(points * centipawnsPerPoint);
   return Math.sign(points) * mateValue(Math.max(0, MATE - Math.abs(points)));
 }
 
-/** How far ahead a value's own mate is from one ply earlier, for the other side. */
+/** A value as the other side has it one ply earlier, which is one ply further from a mate. */
 export function valueBefore(value: number): number {
   if (Math.abs(value) <= MATE_BOUND) return 0 - value;
   return value > 0 ? 1 - value : -1 - value;
@@ -50,13 +56,9 @@ const wordsOf = (line: string): string[] => line.split(/\s+/).filter((word) => w
 /**
  * The depth, value and moves of an `info` line; null: it has none, or is another line. Depth 0 is none: Fairy-Stockfish says it of
  * a finished game, ElephantEye of moves from its book, whose scores are weights.
- * @param centipawnsPerPoint of a score that does not say what it is; null: such a score is nonsense.
  */
-export function parseInfo(
-  line: string,
-  centipawnsPerPoint: number | null,
-  refuse: Refuse,
-): SearchLine | null {
+export function parseInfo(line: string, scale: Scale, refuse: Refuse): SearchLine | null {
+  const { centipawnsPerPoint, pointsOfMate } = scale;
   const words = wordsOf(line);
   if (words[0] !== "info") return null;
   let [depth, index, isBound]: [number, number, boolean] = [0, 1, false];
@@ -83,7 +85,7 @@ export function parseInfo(
       if (unit === "cp") value = valueOfCentipawns(numberAt(++at, unit));
       else if (unit === "mate") value = valueOfMate(numberAt(++at, unit));
       else if (centipawnsPerPoint === null) throw refuse("cp or mate after score", line);
-      else value = valueOfPoints(numberAt(at, word), centipawnsPerPoint);
+      else value = valueOfPoints(numberAt(at, word), centipawnsPerPoint, pointsOfMate);
     }
   }
   if (value === null || depth === 0) return null;

@@ -7,16 +7,12 @@
 import type { EngineProtocol } from "./engine-protocol.ts";
 import { findOption } from "./engine-option.ts";
 
-/** Scores in points beyond this are mates. */
-export const UCCI_MATE_BOUND = 9_800;
-
 export const ucci: EngineProtocol = {
   name: "ucci",
   hello: "ucci",
   helloAnswer: "ucciok",
   optionPrefix: "option ",
-  setOption: ({ name, type }, value) =>
-    `setoption ${name}${type === "button" ? "" : ` ${value}`}`,
+  setOption: ({ name, type }, value) => `setoption ${name}${type === "button" ? "" : ` ${value}`}`,
   newGame: (options) => {
     // Fairy-Stockfish has the second only.
     const button = findOption(options, "newgame") ?? findOption(options, "Clear_Hash");
@@ -24,4 +20,5 @@ export const ucci: EngineProtocol = {
   },
   bookOption: "usebook",
   centipawnsPerPoint: 4.25,
+  pointsOfMate: 9_800,
 };

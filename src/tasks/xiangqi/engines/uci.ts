@@ -12,4 +12,5 @@ export const uci: EngineProtocol = {
   newGame: () => ["ucinewgame"],
   bookOption: "OwnBook",
   centipawnsPerPoint: null,
+  pointsOfMate: Infinity,
 };
