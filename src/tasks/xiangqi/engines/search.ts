@@ -117,7 +117,7 @@ export class Search {
       let place = done.length;
       // A move that is only known not to be better than the last line goes behind it.
       while (place > 0 && done[place - 1]!.value < value) place--;
-      done.splice(place, 0, { move, value });
+      done.splice(place, 0, { move, value: value || 0 }); // no −0
     }
     return done;
   }
