@@ -71,7 +71,8 @@ async function train(
     weights: { correct: 1 },
     startsAs,
     initialise: async () => void initialised++,
-    onEvaluation: (stage, step, { outputs }) => stages.push(`${stage} ${step}: ${outputs.length}`),
+    onEvaluation: (stage, step, { outputs }) =>
+      void stages.push(`${stage} ${step}: ${outputs.length}`),
   });
   return { engine, summary };
 }

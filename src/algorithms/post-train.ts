@@ -30,6 +30,11 @@ export const evaluateSettings = z.object({
     .describe("also evaluate after every n-th step of a stage; 0: only at its end"),
   maxTokens: z.int().min(1).describe("most tokens of an answer"),
   temperature: z.number().min(0).default(0).describe("0 is greedy"),
+  samples: z
+    .int()
+    .min(1)
+    .default(1)
+    .describe("answers to every item; the first one counts, the others are for pass@k"),
 });
 
 export const postTrainSettings = z.object({
@@ -67,9 +72,9 @@ export interface PostTrainContext<Item, Config> {
   readonly initialise: () => Promise<void>;
   /** Looks ahead once a new run has its weights; changes nothing of them. */
   readonly rehearse?: (() => Promise<void>) | undefined;
-  /** Sees every evaluation with its outputs, for results in a published format. */
+  /** Sees every evaluation with its outputs, for results in a published format; may have a line for people. */
   readonly onEvaluation?:
-    | ((stage: StageName, step: number, judged: JudgedItems<Item>) => void)
+    | ((stage: StageName, step: number, judged: JudgedItems<Item>) => string | void)
     | undefined;
 }
 
@@ -121,18 +126,20 @@ export async function postTrain<Item, Config>(
   const position = await loadNewest(context);
 
   const measure = async (stage: StageName, step: number, isEnd: boolean): Promise<void> => {
-    const { maxTokens, temperature } = settings.evaluate;
+    const { maxTokens, temperature, samples } = settings.evaluate;
     const judged = await evaluateTask(engine, environment, context.items.test, {
       maxTokens,
       temperature,
+      samples,
       seed,
       progress,
       label: "evaluating",
     });
     const { accuracy, correct: _correct, ...rest } = judged.evaluation;
     run.logEvaluation({ step, stage, task: task.name, split: "test", correct: accuracy, ...rest });
-    context.onEvaluation?.(stage, step, judged);
     progress.line(describeEvaluation(isEnd ? stage : `  ${stage} ${step}`, judged.evaluation));
+    const more = context.onEvaluation?.(stage, step, judged);
+    if (typeof more === "string") progress.line(more);
   };
 
   if (position === null) {

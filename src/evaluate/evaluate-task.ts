@@ -13,6 +13,8 @@ export interface EvaluateOptions {
   readonly maxTokens: number;
   /** 0 is greedy. */
   readonly temperature: number;
+  /** Answers to every item; 1 unless told. The first one counts, the others are for pass@k. */
+  readonly samples?: number;
   readonly seed: number;
   readonly progress: Progress;
   readonly label: string;
@@ -39,6 +41,8 @@ export interface TaskEvaluation extends Accuracy {
   readonly meanTokens: number;
   /** One character an item, in order: 1 right, 0 wrong. Two evaluations of the same items can be compared in pairs. */
   readonly outcomes: string;
+  /** Items where at least one of `k` answers is right; absent: one was asked for. */
+  readonly pass?: Accuracy & { readonly k: number };
 }
 
 /** An evaluation with the outputs it judged. */
@@ -48,6 +52,8 @@ export interface JudgedItems<Item> {
     readonly item: Item;
     readonly output: Output;
     readonly right: boolean;
+    /** Further answers to the item, where more than one was asked for. */
+    readonly others: readonly Output[];
   }[];
 }
 
@@ -131,25 +137,38 @@ export async function evaluateTask<Item, Config>(
   options: EvaluateOptions,
 ): Promise<JudgedItems<Item>> {
   const { task, config } = environment;
-  const judged: { item: Item; output: Output; right: boolean; level: string; tokens: number }[] =
-    [];
+  const { samples = 1 } = options;
+  const judged: {
+    item: Item;
+    output: Output;
+    others: readonly Output[];
+    right: boolean;
+    level: string;
+    tokens: number;
+  }[] = [];
+  const passed: boolean[] = [];
   const completions: ScoredCompletion[] = [];
   options.progress.begin(options.label, items.length);
   for (let start = 0; start < items.length; start += ITEMS_AT_ONCE) {
     const rollouts = await rollOut(engine, environment, items.slice(start, start + ITEMS_AT_ONCE), {
-      group: 1,
+      group: samples,
       maxTokens: options.maxTokens,
       temperature: options.temperature,
-      random: (prompt) => randomStream(options.seed, "evaluation", start + prompt),
+      random: (prompt, sample) => {
+        const stream = randomStream(options.seed, "evaluation", start + prompt);
+        return sample === 0 ? stream : stream.fork("sample", sample);
+      },
     });
-    rollouts.forEach(({ item, completions: [completion] }, index) => {
+    rollouts.forEach(({ item, completions: [completion, ...others] }, index) => {
       const { text, stopReason, tokens } = completion!;
       const where = `evaluation: item ${start + index} of task ${task.name}`;
       const right = isRight(task, completion!, where);
       completions.push(completion!);
+      passed.push(right || others.some((other) => isRight(task, other, where)));
       judged.push({
         item,
         output: { text, stopReason },
+        others: others.map((other) => ({ text: other.text, stopReason: other.stopReason })),
         right,
         level: task.level?.(item, config) ?? "all",
         tokens: tokens.length,
@@ -179,6 +198,7 @@ export async function evaluateTask<Item, Config>(
     ...scoreMeans(completions),
     meanTokens: judged.reduce((total, { tokens }) => total + tokens, 0) / judged.length,
     outcomes: judged.map(({ right }) => (right ? "1" : "0")).join(""),
+    ...(samples > 1 && { pass: { k: samples, ...accuracyOf(passed) } }),
   };
   return { evaluation, outputs: judged };
 }

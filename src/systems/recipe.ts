@@ -153,14 +153,14 @@ export interface Recipe<Item, TaskConfig, RewardConfig> {
     readonly settings: z.ZodType<RewardConfig>;
     readonly weights: (config: RewardConfig) => RewardWeights;
   };
-  /** Writes what else a published benchmark asks for. */
+  /** Writes what else a published benchmark asks for; what it returns is printed. */
   readonly onEvaluation?: (
     run: RunDirectory,
     config: TaskConfig,
     stage: StageName,
     step: number,
     judged: JudgedItems<Item>,
-  ) => void;
+  ) => string | void;
 }
 
 /** Schema of everything a recipe can be told. */
@@ -366,11 +366,12 @@ export async function evaluateRecipe<Item, TaskConfig, RewardConfig>(
   try {
     await engine.loadWeights(modelDirectory);
     const environment = { task, config: config.task, tokenizer, scoring: config.scoring };
-    const { maxTokens, temperature } = config.evaluate;
+    const { maxTokens, temperature, samples } = config.evaluate;
     const items = await openTestItems(task, config.task, config.data, seed, count);
     const judged = await evaluateTask(engine, environment, items, {
       maxTokens,
       temperature,
+      samples,
       seed,
       progress,
       label: "evaluating",

@@ -13,7 +13,7 @@ import type { Progress } from "../../core/progress.ts";
 import { hashKey, randomStream } from "../../core/random.ts";
 import { splitOf } from "../../rollout/items.ts";
 import type { XiangqiConfig } from "../../tasks/xiangqi/config.ts";
-import { Search } from "../../tasks/xiangqi/engines/search.ts";
+import { Search, searchId } from "../../tasks/xiangqi/engines/search.ts";
 import { labelsOf, phaseOf, variantOf, type XiangqiItem } from "../../tasks/xiangqi/item.ts";
 import { formatCoordinates } from "../../tasks/xiangqi/notation/coordinates.ts";
 import { formatFen, parseFen } from "../../tasks/xiangqi/rules/fen.ts";
@@ -44,7 +44,7 @@ type FileName = (typeof files)[number];
 export type LabelPaths = Readonly<Record<FileName, string>>;
 
 /** Changes with whatever changes the rows. */
-const VERSION = 1;
+const VERSION = 2;
 
 function folderOf(labels: LabelSettings, task: XiangqiConfig): string {
   const { folder, ...rest } = labels;
@@ -170,7 +170,7 @@ export async function ensureLabelFiles(
     if (name !== null) {
       const { position } = parseFen(item.fen, { variant });
       const analysis = search.analyse(position, { depth: task.depth, lines: 128 });
-      const judged: XiangqiItem = { ...item, ...labelsOf(position, analysis) };
+      const judged: XiangqiItem = { ...item, ...labelsOf(position, analysis, searchId) };
       if (quotas[name].take(judged.situation5 === "Balanced")) {
         const { values: _values, ...shown } = judged;
         await out.get(name)!.write(writeRow(name === "annotated" ? shown : judged, variant));

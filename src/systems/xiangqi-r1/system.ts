@@ -17,11 +17,31 @@ import {
 import type { EvaluateContext, System, TrainContext } from "../system.ts";
 import { ensureLabelFiles, labelSettings, type LabelSettings } from "./label-files.ts";
 import { type RewardConfig, rewardSettings, rewardWeights } from "./rewards.ts";
+import { describeResult, xiangqiResult } from "./result.ts";
 import { scales } from "./scales.ts";
 
 const recipe: Recipe<XiangqiItem, XiangqiConfig, RewardConfig> = {
   task: xiangqiTask,
   reward: { settings: rewardSettings, weights: rewardWeights },
+  onEvaluation: (run, config, stage, step, { outputs }) => {
+    const answered = outputs.map(({ item, output, others }) => ({
+      item,
+      outputs: [output, ...others],
+    }));
+    const { system, scale } = run.record;
+    let told = "";
+    run.writeResult(`xiangqi-${stage}`, (timestamp) => {
+      const result = xiangqiResult(
+        `${system}-${scale}-${stage}-${step}`,
+        timestamp,
+        answered,
+        config,
+      );
+      told = describeResult(result);
+      return result;
+    });
+    return told;
+  },
 };
 
 interface Config extends RecipeConfig<XiangqiConfig, RewardConfig> {

@@ -32,7 +32,10 @@ export interface XiangqiItem {
   /** Centipawns for the mover after every legal move. */
   readonly values?: Readonly<Record<string, number>> | undefined;
   readonly comment?: string | undefined;
+  /** Where the position comes from. */
   readonly source?: string | undefined;
+  /** Who judged it, and how deep. */
+  readonly engine?: string | undefined;
   readonly headers?: Readonly<Record<string, string>> | undefined;
   /** Prompt of a published row, shown as it is. */
   readonly messages?: readonly Message[] | undefined;
@@ -50,8 +53,9 @@ export const variantOf = (config: { readonly variant: keyof typeof variants }): 
 /** What an analysis of every move says of a position with Red or Black to move. */
 export function labelsOf(
   position: Position,
-  { lines }: Analysis,
-): Pick<XiangqiItem, "best" | "valueRed" | "situation3" | "situation5" | "values"> {
+  { lines, depth }: Analysis,
+  engine: string,
+): Pick<XiangqiItem, "best" | "valueRed" | "situation3" | "situation5" | "values" | "engine"> {
   const best = lines[0]!;
   const valueRed = position.side === RED ? best.value : -best.value;
   const situation5 = situationOf(valueRed);
@@ -60,5 +64,12 @@ export function labelsOf(
     situation5 === "Balanced"
       ? situation5
       : (`Advantage_${valueRed > 0 ? "Red" : "Black"}` as const);
-  return { best: best.move, valueRed, situation3, situation5, values };
+  return {
+    best: best.move,
+    valueRed,
+    situation3,
+    situation5,
+    values,
+    engine: `${engine}, depth ${depth}`,
+  };
 }

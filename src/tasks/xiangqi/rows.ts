@@ -30,6 +30,7 @@ const rowSchema = z.object({
   values: z.record(z.string(), z.number()).nullish(),
   comment: z.string().nullish(),
   source: z.string().nullish(),
+  engine: z.string().nullish(),
   headers: z.record(z.string(), z.string()).nullish(),
 });
 
@@ -128,6 +129,7 @@ export function readRow(
     values: values ?? undefined,
     comment: fields.comment ?? undefined,
     source: fields.source ?? undefined,
+    engine: fields.engine ?? undefined,
     headers: fields.headers ?? undefined,
     ...conversation,
   };
@@ -157,6 +159,7 @@ export function writeRow(item: XiangqiItem, variant: Variant): Readonly<Record<s
     values: item.values,
     comment: item.comment,
     source: item.source,
+    engine: item.engine,
     headers: item.headers,
   };
   const known = Object.fromEntries(Object.entries(row).filter(([, value]) => value !== undefined));

@@ -6,18 +6,19 @@ import type { Random } from "../../core/random.ts";
 import { defineTask, type Output, type Scores } from "../../core/task.ts";
 import { readAnswer, writeAnswer, type Answer } from "./answer.ts";
 import { type XiangqiConfig, xiangqiConfig } from "./config.ts";
-import { Search } from "./engines/search.ts";
+import { Search, searchId } from "./engines/search.ts";
 import { materialBalance } from "./engines/static-value.ts";
 import { labelsOf, phaseOf, phases, positionOf, variantOf, type XiangqiItem } from "./item.ts";
 import { formatCoordinates, parseCoordinates } from "./notation/coordinates.ts";
+import { parseMove } from "./notation/parse-move.ts";
 import { squareTokens, xiangqiPrompt } from "./prompt.ts";
-import { formatFen, pieceName } from "./rules/fen.ts";
-import { type Move, moveFrom, type Position, RED, sideOf } from "./rules/position.ts";
+import { formatFen, kindName } from "./rules/fen.ts";
+import { MOST_MOVES, type Move, moveFrom, type Position, RED, sideOf } from "./rules/position.ts";
 import type { Variant } from "./rules/variant.ts";
 import { readRow, rowFields, writeRow } from "./rows.ts";
 import { playGame, randomPosition } from "./self-play.ts";
-import { situations5, turnSituation } from "./situation.ts";
-import { moverView, positionKey, turnMove } from "./view.ts";
+import { type Situation3, type Situation5, situations5, turnSituation } from "./situation.ts";
+import { moverView, positionKey, turnMove, turnPosition } from "./view.ts";
 
 /** Losses beyond this are one blunder like another: a mate overlooked would drown all others in a mean. */
 const LARGEST_LOSS = 1_000;
@@ -49,8 +50,8 @@ function make(random: Random, config: XiangqiConfig): XiangqiItem {
       phase: phaseOf(ply),
       winner,
       played: formatCoordinates(moves[ply]!, variant),
-      ...labelsOf(position, analysis),
-      source: `self-play, ${config.depth} plies`,
+      ...labelsOf(position, analysis, searchId),
+      source: "self-play",
     };
   }
 }
@@ -83,29 +84,38 @@ function gold(item: XiangqiItem, config: XiangqiConfig): string {
   return writeAnswer({ move, situation, thinking: comment ?? countedThinking(position) });
 }
 
-/** The move of an answer on the board as it is; null: none could be read. */
-function moveOnBoard(answer: Answer, position: Position, config: XiangqiConfig): Move | null {
-  if (answer.move === null) return null;
-  return isTurned(position, config) ? turnMove(answer.move, position.variant) : answer.move;
-}
-
-interface MoveFacts {
+/** What an output says, and what is true of it; moves and classes on the board as it is, whatever the model saw. */
+export interface Judgement {
+  readonly answer: Answer;
+  /** null: none could be read. */
+  readonly move: Move | null;
+  readonly three: Situation3 | null;
+  readonly five: Situation5 | null;
   readonly isLegal: boolean;
   /** null: the engine's opinion of this move is not known. */
   readonly isGood: boolean | null;
   readonly isBest: boolean | null;
+  /** Centipawns lost against the best move, at most 1000; null: not known, or not legal. */
   readonly loss: number | null;
 }
 
-const ILLEGAL: MoveFacts = { isLegal: false, isGood: false, isBest: false, loss: null };
+/** The move of an answer: by its squares, or a legal one in any other notation. */
+function moveOf(answer: Answer, position: Position, turned: boolean): Move | null {
+  if (answer.moveText === null) return null;
+  const seen = turned ? turnPosition(position) : position;
+  const move = answer.move ?? parseMove(seen, answer.moveText);
+  return move === null || !turned ? move : turnMove(move, position.variant);
+}
 
 function judgeMove(
   item: XiangqiItem,
   position: Position,
   move: Move | null,
   { goodLoss, bestMargin }: XiangqiConfig,
-): MoveFacts {
-  if (move === null || !position.isLegal(move)) return ILLEGAL;
+): Pick<Judgement, "isLegal" | "isGood" | "isBest" | "loss"> {
+  if (move === null || !position.isLegal(move)) {
+    return { isLegal: false, isGood: false, isBest: false, loss: null };
+  }
   const name = formatCoordinates(move, position.variant);
   const { values, best } = item;
   if (values?.[name] !== undefined) {
@@ -115,28 +125,38 @@ function judgeMove(
   }
   if (best === undefined) return { isLegal: true, isGood: null, isBest: null, loss: null };
   const isBest = name === best;
-  const isGood = isBest ? true : name === item.played ? (item.isGood ?? null) : null;
+  const isGood = isBest || (name === item.played ? (item.isGood ?? null) : null);
   return { isLegal: true, isGood, isBest, loss: isBest ? 0 : null };
+}
+
+/** Judges a text that a model wrote; nothing in it can make this throw. */
+export function judge(item: XiangqiItem, text: string, config: XiangqiConfig): Judgement {
+  const variant = variantOf(config);
+  const position = positionOf(item, variant);
+  const turned = isTurned(position, config);
+  const answer = readAnswer(text, variant);
+  const move = moveOf(answer, position, turned);
+  const { three, five } = answer;
+  return {
+    answer,
+    move,
+    three: three !== null && turned ? turnSituation(three) : three,
+    five: five !== null && turned ? turnSituation(five) : five,
+    ...judgeMove(item, position, move, config),
+  };
 }
 
 const asScore = (fact: boolean | null): number | null => (fact === null ? null : Number(fact));
 
+/** `fact`, where a condition holds too; what is not known stays so. */
+const onlyIf = (condition: boolean, fact: boolean | null): number | null =>
+  asScore(fact === null ? null : fact && condition);
+
 function score(item: XiangqiItem, { text }: Output, config: XiangqiConfig): Scores {
-  const variant = variantOf(config);
-  const position = positionOf(item, variant);
-  const answer = readAnswer(text, variant);
-  const move = moveOnBoard(answer, position, config);
-  const { isLegal, isGood, isBest, loss } = judgeMove(item, position, move, config);
-  const turned = isTurned(position, config);
-  const three = answer.three !== null && turned ? turnSituation(answer.three) : answer.three;
-  const five = answer.five !== null && turned ? turnSituation(answer.five) : answer.five;
+  const { answer, move, three, five, isLegal, isGood, isBest, loss } = judge(item, text, config);
   const right3 = item.situation3 === undefined ? null : three === item.situation3;
   const right5 = item.situation5 === undefined ? null : five === item.situation5;
   const format = answer.isWellFormed && move !== null;
-  const withMove = (fact: boolean | null): number | null =>
-    asScore(fact === null ? null : fact && isLegal);
-  const inForm = (fact: boolean | null): number | null =>
-    asScore(fact === null ? null : fact && format);
   return {
     format: Number(format),
     parsed: Number(move !== null),
@@ -144,13 +164,13 @@ function score(item: XiangqiItem, { text }: Output, config: XiangqiConfig): Scor
     good: asScore(isGood),
     best: asScore(isBest),
     analysis: asScore(right3),
-    situation3: withMove(right3),
-    situation5: withMove(right5),
+    situation3: onlyIf(isLegal, right3),
+    situation5: onlyIf(isLegal, right5),
     centipawnLoss: loss,
-    formattedLegal: inForm(isLegal),
-    formattedGood: inForm(isGood),
-    formattedBest: inForm(isBest),
-    formattedAnalysis: inForm(right3),
+    formattedLegal: onlyIf(format, isLegal),
+    formattedGood: onlyIf(format, isGood),
+    formattedBest: onlyIf(format, isBest),
+    formattedAnalysis: onlyIf(format, right3),
     balanced: three === null ? null : Number(three === "Balanced"),
     thinkingLength: answer.thinking.length,
   };
@@ -161,19 +181,17 @@ function errorClass(
   { text, stopReason }: Output,
   config: XiangqiConfig,
 ): string | null {
-  const position = positionOf(item, variantOf(config));
-  const answer = readAnswer(text, position.variant);
-  const move = moveOnBoard(answer, position, config);
+  const { move, isLegal } = judge(item, text, config);
+  if (isLegal) return null;
   if (move === null) return stopReason === "length" ? "too long" : "no move";
-  if (position.isLegal(move)) return null;
+  const position = positionOf(item, variantOf(config));
   const piece = position.board[moveFrom(move)]!;
   if (piece === 0) return "moved nothing";
   if (sideOf(piece) !== position.side) return "moved the other side's piece";
-  const moves = new Int32Array(128);
+  const moves = new Int32Array(MOST_MOVES);
   const isGenerated = moves.subarray(0, position.generate(moves, 0)).includes(move);
-  return isGenerated
-    ? "left the general in check"
-    : `wrong step of a ${pieceName(piece).split(" ")[1]!}`;
+  if (isGenerated) return "left the general in check";
+  return `wrong step of a ${kindName(piece)}`;
 }
 
 export const xiangqiTask = defineTask<XiangqiItem, XiangqiConfig>({

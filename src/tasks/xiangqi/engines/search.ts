@@ -296,11 +296,14 @@ export class Search {
   }
 }
 
-/** Our search as an engine for labels. Its id changes with whatever changes its values. */
+/** Changes with whatever changes the values of the search. */
+export const searchId = "alidade-search-1";
+
+/** Our search as an engine for labels. */
 export function searchEngine(variant: Variant = xiangqi): XiangqiEngine {
   const search = new Search(variant);
   return {
-    id: "alidade-search-1",
+    id: searchId,
     variant,
     analyse: async (fen, limits) => search.analyse(parseFen(fen, { variant }).position, limits),
     close: async () => undefined,

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { DataError } from "../../../core/errors.ts";
 import { formatFen, parseFen } from "./fen.ts";

@@ -19,6 +19,9 @@ const kindNames = [
   "soldier",
 ] as const;
 
+/** For example "horse". */
+export const kindName = (piece: number): string => kindNames[kindOf(piece)]!;
+
 /** For example "Red horse". */
 export const pieceName = (piece: number): string =>
   `${sideNames[sideOf(piece)]} ${kindNames[kindOf(piece)]}`;
