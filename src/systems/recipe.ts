@@ -20,6 +20,7 @@ import { evaluateTask, type JudgedItems } from "../evaluate/evaluate-task.ts";
 import { loraTargets, type DecoderConfig } from "../models/decoder.ts";
 import { checkVocabulary, checkWeights, readModelConfig } from "../models/hugging-face.ts";
 import { openItemRows, openRunItems, openTestItems } from "../rollout/item-sources.ts";
+import type { Environment } from "../rollout/single-turn.ts";
 import type { RunDirectory } from "../run/run-directory.ts";
 import { configureRuntime, deviceNames } from "../tensor/index.ts";
 import { ChatTokenizer } from "../text/chat-tokenizer.ts";
@@ -352,12 +353,18 @@ export async function trainRecipe<Item, TaskConfig, RewardConfig>(
   }
 }
 
-/** Evaluates a saved model on fresh held-out items. */
-export async function evaluateRecipe<Item, TaskConfig, RewardConfig>(
+/** A saved model with what it takes to ask it items of the task. Whoever opens it disposes of its engine. */
+export interface OpenedModel<Item, TaskConfig> {
+  readonly engine: LocalEngine;
+  readonly environment: Environment<Item, TaskConfig>;
+}
+
+/** Opens the folder of a trained model. @throws DataError when a file of it is missing or broken. */
+export async function openTrainedModel<Item, TaskConfig, RewardConfig>(
   { task }: Recipe<Item, TaskConfig, RewardConfig>,
-  context: EvaluateContext<RecipeConfig<TaskConfig, RewardConfig>>,
-): Promise<JudgedItems<Item>> {
-  const { config, seed, modelDirectory, count, progress } = context;
+  config: RecipeConfig<TaskConfig, RewardConfig>,
+  modelDirectory: string,
+): Promise<OpenedModel<Item, TaskConfig>> {
   const tokenizer = await ChatTokenizer.read(modelDirectory);
   const modelConfig = await readModelConfig(modelDirectory);
   checkVocabulary(modelDirectory, modelConfig, tokenizer);
@@ -365,7 +372,25 @@ export async function evaluateRecipe<Item, TaskConfig, RewardConfig>(
   const engine = localEngine(modelConfig, config.engine);
   try {
     await engine.loadWeights(modelDirectory);
-    const environment = { task, config: config.task, tokenizer, scoring: config.scoring };
+  } catch (error) {
+    engine.dispose();
+    throw error;
+  }
+  return {
+    engine,
+    environment: { task, config: config.task, tokenizer, scoring: config.scoring },
+  };
+}
+
+/** Evaluates a saved model on fresh held-out items. */
+export async function evaluateRecipe<Item, TaskConfig, RewardConfig>(
+  recipe: Recipe<Item, TaskConfig, RewardConfig>,
+  context: EvaluateContext<RecipeConfig<TaskConfig, RewardConfig>>,
+): Promise<JudgedItems<Item>> {
+  const { config, seed, modelDirectory, count, progress } = context;
+  const { engine, environment } = await openTrainedModel(recipe, config, modelDirectory);
+  try {
+    const { task } = recipe;
     const { maxTokens, temperature, samples } = config.evaluate;
     const items = await openTestItems(task, config.task, config.data, seed, count);
     const judged = await evaluateTask(engine, environment, items, {

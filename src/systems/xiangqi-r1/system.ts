@@ -4,10 +4,11 @@ import { z } from "zod";
 import type { Progress } from "../../core/progress.ts";
 import { Interrupted } from "../../run/interrupted.ts";
 import type { XiangqiConfig } from "../../tasks/xiangqi/config.ts";
-import type { XiangqiItem } from "../../tasks/xiangqi/item.ts";
+import { variantOf, type XiangqiItem } from "../../tasks/xiangqi/item.ts";
 import { xiangqiTask } from "../../tasks/xiangqi/task.ts";
 import {
   evaluateRecipe,
+  openTrainedModel,
   prepareRecipe,
   recipeSettings,
   trainRecipe,
@@ -15,7 +16,9 @@ import {
   type RecipeConfig,
 } from "../recipe.ts";
 import type { EvaluateContext, System, TrainContext } from "../system.ts";
+import { type MatchResult, playMatch } from "./games.ts";
 import { ensureLabelFiles, labelSettings, type LabelSettings } from "./label-files.ts";
+import { modelPlayer, type Player, randomPlayer, searchPlayer } from "./player.ts";
 import { type RewardConfig, rewardSettings, rewardWeights } from "./rewards.ts";
 import { describeResult, xiangqiResult } from "./result.ts";
 import { scales } from "./scales.ts";
@@ -44,22 +47,40 @@ const recipe: Recipe<XiangqiItem, XiangqiConfig, RewardConfig> = {
   },
 };
 
-interface Config extends RecipeConfig<XiangqiConfig, RewardConfig> {
+const gameSettings = z.object({
+  count: z
+    .int()
+    .min(0)
+    .default(0)
+    .describe("games of `alidade evaluate` against each opponent, half with each colour; 0: none"),
+  maxPlies: z.int().min(1).default(120).describe("a game that lasts longer is a draw"),
+  attempts: z
+    .int()
+    .min(1)
+    .default(8)
+    .describe("answers until one has a legal move; after the last one the game is lost"),
+});
+
+export interface XiangqiR1Config extends RecipeConfig<XiangqiConfig, RewardConfig> {
   readonly labels: LabelSettings;
+  readonly games: z.output<typeof gameSettings>;
 }
 
-const settings: z.ZodType<Config> = recipeSettings(recipe).safeExtend({
+const settings: z.ZodType<XiangqiR1Config> = recipeSettings(recipe).safeExtend({
   labels: labelSettings
     .prefault({})
     .describe("rows that are made by self-play where `data` names no files"),
+  games: gameSettings
+    .prefault({})
+    .describe("games against random moves and the search at one and two plies"),
 });
 
 /** The config with the files of our own labels where the settings name none. `heed` throws when the work is to stop. */
 async function withLabels(
-  config: Config,
+  config: XiangqiR1Config,
   progress: Progress,
   heed: () => void = () => undefined,
-): Promise<Config> {
+): Promise<XiangqiR1Config> {
   const { data, labels, task } = config;
   const { sft, sft2, grpo, test } = data;
   if ([sft, sft2, grpo, test].every((path) => path !== null)) return config;
@@ -75,7 +96,40 @@ async function withLabels(
   };
 }
 
-export const xiangqiR1System: System<Config> = {
+/** Opens a trained model as a player; the caller disposes of its engine. */
+export async function openPlayer(
+  config: XiangqiR1Config,
+  modelDirectory: string,
+): Promise<{ readonly player: Player; readonly dispose: () => void }> {
+  const model = await openTrainedModel(recipe, config, modelDirectory);
+  const { maxTokens, temperature } = config.evaluate;
+  const { attempts } = config.games;
+  return {
+    player: modelPlayer(model, { maxTokens, temperature, attempts }),
+    dispose: () => model.engine.dispose(),
+  };
+}
+
+async function playGames(
+  config: XiangqiR1Config,
+  { modelDirectory, seed, progress }: EvaluateContext<XiangqiR1Config>,
+): Promise<Readonly<Record<string, MatchResult>>> {
+  const { task, games } = config;
+  const variant = variantOf(task);
+  const { player, dispose } = await openPlayer(config, modelDirectory);
+  const settings = { ...games, variant, selfPlay: task.selfPlay, seed };
+  const results: Record<string, MatchResult> = {};
+  try {
+    for (const opponent of [randomPlayer, searchPlayer(variant, 1), searchPlayer(variant, 2)]) {
+      results[opponent.name] = await playMatch(player, opponent, settings, progress);
+    }
+  } finally {
+    dispose();
+  }
+  return results;
+}
+
+export const xiangqiR1System: System<XiangqiR1Config> = {
   name: "xiangqi-r1",
   title:
     "Xiangqi-R1: Enhancing Spatial Strategic Reasoning in LLMs for Chinese Chess via Reinforcement Learning",
@@ -103,17 +157,18 @@ export const xiangqiR1System: System<Config> = {
     settings: scoring,
     grpo,
   }),
-  train: async (context: TrainContext<Config>) => {
+  train: async (context: TrainContext<XiangqiR1Config>) => {
     const { progress, run, signal } = context;
     const config = await withLabels(context.config, progress, () => {
       if (signal.aborted) throw new Interrupted(run.path);
     });
     return { ...(await trainRecipe(recipe, { ...context, config })) };
   },
-  evaluate: async (context: EvaluateContext<Config>) => {
+  evaluate: async (context: EvaluateContext<XiangqiR1Config>) => {
     const config = await withLabels(context.config, context.progress);
     const judged = await evaluateRecipe(recipe, { ...context, config });
     const { outcomes: _outcomes, ...evaluation } = judged.evaluation;
-    return { ...evaluation };
+    if (config.games.count === 0) return { ...evaluation };
+    return { ...evaluation, games: await playGames(config, context) };
   },
 };
