@@ -1,14 +1,13 @@
 // alidade data: items of a task as a model sees them, with gold outputs and their scores; made by the task or read from
 // published rows, and written as such rows.
 
-import { once } from "node:events";
-import { createWriteStream, existsSync, renameSync, rmSync } from "node:fs";
-import { pipeline } from "node:stream/promises";
+import { existsSync } from "node:fs";
 import { type Command, Option } from "commander";
 import { ConfigError } from "../core/errors.ts";
 import { randomStream } from "../core/random.ts";
 import { describeSettings, resolveSettings } from "../core/settings.ts";
 import type { Setting } from "../core/settings.ts";
+import { writeJsonLines } from "../data/write-json-lines.ts";
 import { openItemRows } from "../rollout/item-sources.ts";
 import { scoreOutputs, type ScoredOutput } from "../rollout/score-outputs.ts";
 import { type AnyTask, findTask } from "../tasks/registry.ts";
@@ -131,6 +130,17 @@ async function showData(
   };
 }
 
+async function* publishedRows(
+  task: AnyTask,
+  config: unknown,
+  format: NonNullable<AnyTask["rows"]>,
+  options: DataOptions,
+): AsyncGenerator {
+  for await (const { item, index } of numberedItems(task, config, options)) {
+    yield format.write(item, config, goldStream(options.seed, index));
+  }
+}
+
 /** Writes items as published rows, one JSON object a line. */
 async function writeData(
   task: AnyTask,
@@ -144,27 +154,7 @@ async function writeData(
   if (rows === undefined) throw refuse("a task with published rows", task.name);
   if (!path.endsWith(".jsonl")) throw refuse("a path that ends in .jsonl", "another ending");
   if (existsSync(path)) throw refuse("a path that does not exist yet", "one that does");
-  const partial = `${path}.partial`; // a process that is stopped leaves nothing that looks whole
-  let count = 0;
-  const file = createWriteStream(partial);
-  const closed = once(file, "close");
-  closed.catch(() => undefined); // an error of the file is that of the pipeline
-  try {
-    await pipeline(async function* () {
-      for await (const { item, index } of numberedItems(task, config, options)) {
-        yield `${JSON.stringify(rows.write(item, config, goldStream(options.seed, index)))}\n`;
-        count++;
-      }
-    }, file);
-    renameSync(partial, path);
-  } catch (error) {
-    // It may still be about to be opened, and would be there again.
-    await closed.catch(() => undefined);
-    rmSync(partial, { force: true });
-    const { code, syscall, path: failed } = error as NodeJS.ErrnoException;
-    const isWriting = code !== undefined && (failed === partial || syscall === "write");
-    throw isWriting ? refuse("a path that can be written", (error as Error).message) : error;
-  }
+  const count = await writeJsonLines(path, publishedRows(task, config, rows, options));
   return { json: { task: task.name, path, count }, text: `${count} rows written to ${path}` };
 }
 

@@ -2,9 +2,13 @@
 
 import type { Command } from "commander";
 import type { CommandContext } from "../command.ts";
+import { registerLabel } from "./label.ts";
 import { registerPerft } from "./perft.ts";
 
 export function registerXiangqi(program: Command, context: CommandContext): void {
-  const group = program.command("xiangqi").description("Chinese chess without a run: perft");
+  const group = program
+    .command("xiangqi")
+    .description("Chinese chess without a run: move counts, labels, play");
   registerPerft(group, context);
+  registerLabel(group, context);
 }

@@ -13,15 +13,13 @@ import type { Progress } from "../../core/progress.ts";
 import { hashKey, randomStream } from "../../core/random.ts";
 import { splitOf } from "../../rollout/items.ts";
 import type { XiangqiConfig } from "../../tasks/xiangqi/config.ts";
+import { curatedItems, type PlayedItem } from "../../tasks/xiangqi/curation.ts";
 import { Search, searchId } from "../../tasks/xiangqi/engines/search.ts";
-import { labelsOf, phaseOf, variantOf, type XiangqiItem } from "../../tasks/xiangqi/item.ts";
-import { formatCoordinates } from "../../tasks/xiangqi/notation/coordinates.ts";
-import { formatFen, parseFen } from "../../tasks/xiangqi/rules/fen.ts";
-import { RED } from "../../tasks/xiangqi/rules/position.ts";
+import { labelsOf, variantOf, type XiangqiItem } from "../../tasks/xiangqi/item.ts";
+import { parseFen } from "../../tasks/xiangqi/rules/fen.ts";
 import { writeRow } from "../../tasks/xiangqi/rows.ts";
 import { playGame, randomPosition } from "../../tasks/xiangqi/self-play.ts";
 import { xiangqiTask } from "../../tasks/xiangqi/task.ts";
-import { positionKey } from "../../tasks/xiangqi/view.ts";
 
 export const labelSettings = z.object({
   folder: z.string().default("data/xiangqi").describe("where the files are kept"),
@@ -44,7 +42,7 @@ type FileName = (typeof files)[number];
 export type LabelPaths = Readonly<Record<FileName, string>>;
 
 /** Changes with whatever changes the rows. */
-const VERSION = 2;
+const VERSION = 3;
 
 function folderOf(labels: LabelSettings, task: XiangqiConfig): string {
   const { folder, ...rest } = labels;
@@ -79,34 +77,20 @@ class RowFile {
   }
 }
 
-/** Positions of self-played games with the move played by the side that won, or by either in a draw; none twice. */
-function* curatedPositions(
+/** Positions of self-played games without end; none twice. */
+function* selfPlayedItems(
   labels: LabelSettings,
   task: XiangqiConfig,
   search: Search,
-): Generator<XiangqiItem & { readonly played: string }> {
+): Generator<PlayedItem> {
   const variant = variantOf(task);
   const seen = new Set<string>();
-  for (let game = 0; ; game++) {
-    const random = randomStream(labels.seed, "xiangqi game", game);
-    const position = randomPosition(random, variant, task.selfPlay);
-    const { moves, winner } = playGame(search, position, random, task.selfPlay);
-    for (const [ply, move] of moves.entries()) {
-      const side = position.side === RED ? "red" : "black";
-      const key = positionKey(position);
-      if ((winner === "draw" || winner === side) && !seen.has(key)) {
-        seen.add(key);
-        yield {
-          fen: formatFen(position),
-          ply,
-          phase: phaseOf(ply),
-          winner,
-          played: formatCoordinates(move, variant),
-          source: `self-play at ${task.selfPlay.depths.join(" or ")} plies, game ${game}`,
-        };
-      }
-      position.make(move);
-    }
+  for (let index = 0; ; index++) {
+    const random = randomStream(labels.seed, "xiangqi game", index);
+    const start = randomPosition(random, variant, task.selfPlay);
+    const game = playGame(search, start, random, task.selfPlay);
+    const source = `self-play at ${task.selfPlay.depths.join(" or ")} plies, game ${index}`;
+    yield* curatedItems({ ...game, source }, variant, seen);
   }
 }
 
@@ -162,7 +146,7 @@ export async function ensureLabelFiles(
     return quotas.annotated.isFull ? null : "annotated";
   };
   let done = 0;
-  for (const item of curatedPositions(labels, task, search)) {
+  for (const item of selfPlayedItems(labels, task, search)) {
     heed();
     const isTest = splitOf(xiangqiTask, item) === "test";
     const name = judgedFile(isTest ? "test" : "train");

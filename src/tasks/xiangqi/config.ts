@@ -1,6 +1,7 @@
 // Settings of the Xiangqi task.
 
 import { z } from "zod";
+import { GOOD_LOSS } from "./item.ts";
 import { promptTemplates } from "./prompt.ts";
 import { variantNames } from "./rules/variant.ts";
 
@@ -46,7 +47,7 @@ export const xiangqiConfig = z.object({
   goodLoss: z
     .number()
     .min(0)
-    .default(100)
+    .default(GOOD_LOSS)
     .describe("a good move loses at most so many centipawns against the best one"),
   bestMargin: z
     .number()

@@ -10,6 +10,9 @@ import { situationOf, type Situation3, type Situation5 } from "./situation.ts";
 export type Phase = "opening" | "middlegame" | "endgame";
 export const phases: readonly Phase[] = ["opening", "middlegame", "endgame"];
 
+/** Centipawns that a good move may lose against the best one. Paper: σ_good. */
+export const GOOD_LOSS = 100;
+
 /** Source: the published rows' rule: fewer than 20 plies, fewer than 60. */
 export const phaseOf = (ply: number): Phase =>
   ply < 20 ? "opening" : ply < 60 ? "middlegame" : "endgame";
@@ -29,6 +32,8 @@ export interface XiangqiItem {
   readonly situation5?: Situation5 | undefined;
   /** Whether the played move is good, where the value of every move is not known. */
   readonly isGood?: boolean | undefined;
+  /** Centipawns for Red after the played move. */
+  readonly playedValueRed?: number | undefined;
   /** Centipawns for the mover after every legal move. */
   readonly values?: Readonly<Record<string, number>> | undefined;
   readonly comment?: string | undefined;

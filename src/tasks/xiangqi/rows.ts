@@ -6,7 +6,7 @@
 import { z } from "zod";
 import { DataError, shownJson } from "../../core/errors.ts";
 import type { Message } from "../../core/messages.ts";
-import { phaseOf, phases, type XiangqiItem } from "./item.ts";
+import { GOOD_LOSS, phaseOf, phases, type XiangqiItem } from "./item.ts";
 import { parseCoordinates } from "./notation/coordinates.ts";
 import { formatFen, parseFen } from "./rules/fen.ts";
 import { RED } from "./rules/position.ts";
@@ -126,6 +126,7 @@ export function readRow(
     situation3: three ?? (situation5 && coarse(situation5)),
     situation5,
     isGood: fields.is_good ?? undefined,
+    playedValueRed: fields.value_red_after_played_cp ?? undefined,
     values: values ?? undefined,
     comment: fields.comment ?? undefined,
     source: fields.source ?? undefined,
@@ -133,6 +134,12 @@ export function readRow(
     headers: fields.headers ?? undefined,
     ...conversation,
   };
+}
+
+/** Whether the played move is good, where the value of every move is known. */
+function isGoodByValues({ values, played }: XiangqiItem): boolean | undefined {
+  if (values === undefined || played === undefined) return undefined;
+  return Math.max(...Object.values(values)) - values[played]! <= GOOD_LOSS;
 }
 
 /** The row of an item; fields that are not known are left out. */
@@ -151,11 +158,11 @@ export function writeRow(item: XiangqiItem, variant: Variant): Readonly<Record<s
     played: item.played,
     best: item.best,
     value_red_cp: item.valueRed,
-    value_red_after_played_cp: forRed(item.played),
-    value_red_after_best_cp: forRed(item.best),
+    value_red_after_played_cp: forRed(item.played) ?? item.playedValueRed,
+    value_red_after_best_cp: forRed(item.best) ?? (item.best && item.valueRed),
     situation_3: item.situation3,
     situation_5: item.situation5,
-    is_good: item.isGood,
+    is_good: item.isGood ?? isGoodByValues(item),
     values: item.values,
     comment: item.comment,
     source: item.source,

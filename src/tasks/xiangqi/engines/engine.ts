@@ -16,7 +16,7 @@ export interface EngineLine {
 }
 
 export interface Analysis {
-  /** Plies the engine looked ahead. */
+  /** Plies the engine looked ahead; it may have stopped before the depth that was asked for. */
   readonly depth: number;
   /** Best first; none: the side to move has no legal move and has lost. */
   readonly lines: readonly EngineLine[];
@@ -33,12 +33,17 @@ export const MATE = 10_000;
 /** Values beyond this are mates. */
 export const MATE_BOUND = 9_000;
 
+/** A value as it is seen a ply before: a mate is one ply further away. */
+export function pliesLater(value: number): number {
+  return Math.abs(value) > MATE_BOUND ? value - Math.sign(value) : value;
+}
+
 export interface XiangqiEngine {
   /** Name, version and options: values of one id can be compared, and kept. */
   readonly id: string;
   readonly variant: Variant;
   /**
-   * @throws DataError for a position that cannot occur, EngineError when the engine fails.
+   * @throws DataError for a position that cannot occur, ConfigError for limits out of range, EngineError when the engine fails.
    */
   analyse(fen: string, limits: AnalysisLimits): Promise<Analysis>;
   close(): Promise<void>;

@@ -1,0 +1,60 @@
+// Games to training positions: which moves are worth imitating.
+//
+// Paper: Xiangqi-R1, arXiv:2507.12215: all moves of drawn games, and those of the side that won; the loser's are left out.
+
+import type { XiangqiItem } from "./item.ts";
+import { phaseOf } from "./item.ts";
+import { formatCoordinates } from "./notation/coordinates.ts";
+import { formatFen, parseFen } from "./rules/fen.ts";
+import { type Move, RED } from "./rules/position.ts";
+import type { Variant } from "./rules/variant.ts";
+import { positionKey } from "./view.ts";
+
+export interface PlayedGame {
+  /** FEN of the first position. */
+  readonly start: string;
+  readonly moves: readonly Move[];
+  /** Of a game whose result is not known, every move is kept. */
+  readonly winner: XiangqiItem["winner"];
+  readonly source: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** By the number of moves before the comment. */
+  readonly comments?: Readonly<Record<number, string>>;
+}
+
+/** A position with the move played in it, not judged yet. */
+export type PlayedItem = XiangqiItem & { readonly played: string };
+
+/**
+ * Positions of a game with the move played, in order. One whose key is in `seen` is left out; the others are added to it, so that no
+ * position comes twice, mirrored or with the colours exchanged.
+ */
+export function* curatedItems(
+  game: PlayedGame,
+  variant: Variant,
+  seen: Set<string>,
+): Generator<PlayedItem> {
+  const { start, moves, winner, source, headers, comments } = game;
+  const { position, moveNumber } = parseFen(start, { variant });
+  const firstPly = position.side;
+  for (const [ply, move] of moves.entries()) {
+    const side = position.side === RED ? "red" : "black";
+    const isKept = winner === side || winner === "draw" || winner === "unknown";
+    const key = isKept ? positionKey(position) : "";
+    if (isKept && !seen.has(key)) {
+      seen.add(key);
+      const comment = comments?.[ply + 1];
+      yield {
+        fen: formatFen(position, moveNumber + Math.floor((firstPly + ply) / 2)),
+        ply,
+        phase: phaseOf(ply),
+        winner,
+        played: formatCoordinates(move, variant),
+        source,
+        ...(headers && { headers }),
+        ...(comment !== undefined && { comment }),
+      };
+    }
+    position.make(move);
+  }
+}
