@@ -88,6 +88,7 @@ class IntroductionReader {
 
 const variantOption = "UCI_Variant";
 const linesOption = "MultiPV";
+const contemptOption = "Contempt";
 
 /** What to set, in the order of names. Throws a ConfigError for what the engine does not have or take. */
 function settings(
@@ -101,6 +102,8 @@ function settings(
     wanted.set(option.name, [option, value]);
   };
   if (findOption(known, protocol.bookOption) !== undefined) want(protocol.bookOption, "false");
+  // A side that shuns draws sees itself better than it is, and the other side does likewise.
+  if (findOption(known, contemptOption) !== undefined) want(contemptOption, "0");
   for (const [name, value] of Object.entries(options)) {
     const own = [variantOption, linesOption].find(
       (one) => one.toLowerCase() === name.toLowerCase(),

@@ -32,8 +32,8 @@ export interface ExternalEngineOptions {
   /** Default: Xiangqi. */
   readonly variant?: Variant;
   /**
-   * By the names that the engine gives them, for example `{ Hash: "256" }`; "" presses a button. Opening books are off unless set
-   * here: their moves have no values.
+   * By the names that the engine gives them, for example `{ Hash: "256" }`; "" presses a button. Unless set
+   * here, opening books are off, since their moves have no values, and so is contempt, which bends values.
    */
   readonly options?: Readonly<Record<string, string>>;
   /** How the engine numbers ranks. Default: "auto", as its answer in the start position shows. */

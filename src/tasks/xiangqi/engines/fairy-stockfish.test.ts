@@ -56,7 +56,9 @@ const ahead = "3aka3/9/9/9/p3p3p/9/P3P3P/2C6/9/R1BAKAB2";
 describe.skipIf(program === undefined)(`Fairy-Stockfish${title}`, () => {
   it("is what it says, and analyses the start position", async () => {
     const engine = await openFairy({ options: { Hash: "32" } });
-    expect(engine.id).toMatch(/^Fairy-Stockfish .*; uci; Hash=32; UCI_Variant=xiangqi$/);
+    expect(engine.id).toMatch(
+      /^Fairy-Stockfish .*; uci; Contempt=0; Hash=32; UCI_Variant=xiangqi$/,
+    );
     const analysis = await engine.analyse(xiangqi.start, { depth: 6, lines: 5 });
     expect(analysis.depth).toBe(6);
     expect(analysis.lines).toHaveLength(5);
