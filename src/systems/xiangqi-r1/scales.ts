@@ -71,4 +71,35 @@ export const scales: Readonly<Record<string, Scale>> = {
       checkpointEvery: 100,
     },
   },
+  paper: {
+    summary:
+      "Qwen2.5-7B-Instruct on rows of game records (alidade xiangqi label); needs its files, and memory for 7 B parameters; not run",
+    settings: {
+      // What is published of the training is the model, the three stages and their rewards. INFERRED, all of it: every number of
+      // optimisation here; nothing of the sort was found in the paper or elsewhere.
+      task: { view: "board", prompt: "board" },
+      model: { from: "Qwen2.5-7B-Instruct", contextLength: 2048 },
+      sft: {
+        steps: 39_000, // one epoch of 5 million pairs
+        batch: 128,
+        optimiser: { learningRate: 1e-5, schedule: "cosine", warmup: 0.03 },
+      },
+      sft2: {
+        steps: 780, // two epochs of 50,000 annotated pairs
+        batch: 128,
+        optimiser: { learningRate: 1e-5, schedule: "cosine", warmup: 0.03 },
+      },
+      grpo: {
+        profile: "trl-0.14",
+        steps: 500,
+        prompts: 128,
+        group: 8,
+        maxTokens: 1024,
+        temperature: 1,
+        optimiser: { learningRate: 1e-6, schedule: "constant" },
+      },
+      evaluate: { count: 2000, maxTokens: 1024, temperature: 1, samples: 3 },
+      checkpointEvery: 50,
+    },
+  },
 };
