@@ -17,7 +17,7 @@ export interface MatchResult {
   readonly wins: number;
   readonly draws: number;
   readonly losses: number;
-  /** Losses among these because no attempt had a legal move. */
+  /** Losses among these because no attempt had a legal move. An opponent without one loses likewise. */
   readonly forfeits: number;
   /** Share of the games that were won, with its 95 % interval (Wilson). */
   readonly won: number;
@@ -56,7 +56,8 @@ export async function playMatch(
   let open = boards;
   /** Counts a game that has ended; true: it goes on. */
   const goesOn = ({ game, side }: Board): boolean => {
-    const end = game.moves.length >= maxPlies ? { winner: null } : game.end();
+    // A mate with the last ply that is allowed still wins.
+    const end = game.end() ?? (game.moves.length >= maxPlies ? { winner: null } : null);
     if (end === null) return true;
     if (end.winner === null) tally.draws++;
     else if (end.winner === side) tally.wins++;
@@ -67,7 +68,7 @@ export async function playMatch(
   for (let ply = 0; ; ply++) {
     open = open.filter(goesOn);
     if (open.length === 0) break;
-    const forfeited = new Set<Board>();
+    const forfeited = new Map<Board, "wins" | "losses">();
     const moves: (readonly [Board, Move])[] = []; // made when both players have chosen
     for (const [mover, isPlayer] of [
       [player, true],
@@ -81,13 +82,15 @@ export async function playMatch(
       const choices = await mover.choose(positions, stream);
       toMove.forEach((board, index) => {
         const { move } = choices[index]!;
-        if (move === null) forfeited.add(board);
+        if (move === null) forfeited.set(board, isPlayer ? "losses" : "wins");
         else moves.push([board, move]);
       });
     }
     for (const [board, move] of moves) board.game.play(move);
-    tally.forfeits += forfeited.size;
-    tally.losses += forfeited.size;
+    for (const outcome of forfeited.values()) {
+      tally[outcome]++;
+      if (outcome === "losses") tally.forfeits++;
+    }
     open = open.filter((board) => !forfeited.has(board));
     progress.advance(Math.min(ply + 1, maxPlies), `${open.length} going on`);
   }

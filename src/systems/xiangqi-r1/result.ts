@@ -152,18 +152,24 @@ function legalByPiece(rows: readonly Judged[], config: XiangqiConfig): Record<st
 /** Expected of a legal move drawn at random, over the positions where the value of every move is known. */
 function randomFloor(
   rows: readonly Judged[],
-  { goodLoss }: XiangqiConfig,
+  { goodLoss, bestMargin }: XiangqiConfig,
 ): XiangqiResult["floors"]["randomLegal"] {
   const known = rows.flatMap(({ item }) => (item.values === undefined ? [] : [item.values]));
   if (known.length === 0) return null;
-  const goods = known.map((values) => {
+  /** Share of the moves that lose at most so much. */
+  const within = (values: Readonly<Record<string, number>>, loss: number): number => {
     const list = Object.values(values);
     const best = Math.max(...list);
-    return list.filter((value) => best - value <= goodLoss).length / list.length;
-  });
+    return list.filter((value) => best - value <= loss).length / list.length;
+  };
+  const bestShare = (values: Readonly<Record<string, number>>): number =>
+    bestMargin > 0 ? within(values, bestMargin) : 1 / Object.keys(values).length;
   const mean = (list: readonly number[]): number =>
     list.reduce((sum, value) => sum + value, 0) / list.length;
-  return { good: mean(goods), best: mean(known.map((values) => 1 / Object.keys(values).length)) };
+  return {
+    good: mean(known.map((values) => within(values, goodLoss))),
+    best: mean(known.map(bestShare)),
+  };
 }
 
 /** @param answered At least one position, each with equally many answers. */
@@ -219,7 +225,7 @@ function shown(name: string, one: Share | null): string {
   return `${name} ${percent(one.value)} [${percent(one.ci95[0])}, ${percent(one.ci95[1])}]`;
 }
 
-/** Two lines for people: the metrics of the paper, and the floors beside them. */
+/** Lines for people: the metrics of the paper at one answer and at k, and the floors below them. */
 export function describeResult({ at1, atK, k, floors, positions }: XiangqiResult): string {
   const names: Readonly<Record<Metric, string>> = {
     legal: "legal",

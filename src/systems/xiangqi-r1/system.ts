@@ -117,11 +117,11 @@ async function playGames(
   const { task, games } = config;
   const variant = variantOf(task);
   const { player, dispose } = await openPlayer(config, modelDirectory);
-  const settings = { ...games, variant, selfPlay: task.selfPlay, seed };
+  const match = { ...games, variant, selfPlay: task.selfPlay, seed };
   const results: Record<string, MatchResult> = {};
   try {
     for (const opponent of [randomPlayer, searchPlayer(variant, 1), searchPlayer(variant, 2)]) {
-      results[opponent.name] = await playMatch(player, opponent, settings, progress);
+      results[opponent.name] = await playMatch(player, opponent, match, progress);
     }
   } finally {
     dispose();
