@@ -1,9 +1,9 @@
 // How a position is shown to a model.
 
 import type { Message } from "../../core/messages.ts";
-import { formatFen, pieceLetter, sideName, squareName } from "./rules/fen.ts";
-import { kindOf, otherSide, type Position } from "./rules/position.ts";
-import { pieceLetters, type Side, type Variant } from "./rules/variant.ts";
+import { formatFen, kindName, pieceLetter, sideName, squareName } from "./rules/fen.ts";
+import { kindOf, otherSide, pieceOf, type Position } from "./rules/position.ts";
+import { BLACK, canStand, pieceLetters, RED, type Side, type Variant } from "./rules/variant.ts";
 
 /**
  * - `pieces`: letters and squares, own pieces first; made for models that start from nothing. A piece on its square is one token:
@@ -41,21 +41,27 @@ function boardText({ board, variant }: Position): string {
 }
 
 function boardPrompt(position: Position): string {
+  const { variant } = position;
   const side = sideName(position.side);
-  const own = position.side === 0 ? "upper" : "lower";
+  const own = position.side === RED ? "upper" : "lower";
+  const legend = Array.from(pieceLetters, (letter, kind) => `${letter} ${kindName(kind)}`)
+    .filter((_text, kind) => variant.most[kind]! > 0)
+    .join(", ");
+  const lastFile = String.fromCharCode(96 + variant.files);
   return [
     `You play Xiangqi (Chinese chess) as ${side}, whose pieces are in ${own} case. It is your move.`,
     "",
     `FEN: ${formatFen(position)}`,
     boardText(position),
     "",
-    "K general, A advisor, B elephant, N horse, R chariot, C cannon, P soldier. Files a to i from the left and ranks 0 to 9 from",
-    "Red's side name the points; a move is the point it leaves and the point it reaches, as h2e2.",
+    `${legend}. Files a to ${lastFile} from the left and ranks 0 to ${variant.ranks - 1} from`,
+    "Red's side name the points; a move is the point it leaves and the point it reaches, as b2e2.",
     "",
     "Judge the position as one of Balanced, Slight_Adv_Red, Clear_Adv_Red, Slight_Adv_Black, Clear_Adv_Black, and choose a move.",
     "Think first, then answer in this form:",
-    "<think>your analysis</think><answer>Situation: Balanced",
-    "Move: h2e2</answer>",
+    // No class and no move: an example would be an answer, and its echo might be a legal one.
+    "<think>your analysis</think><answer>Situation: …",
+    "Move: …</answer>",
   ].join("\n");
 }
 
@@ -66,9 +72,17 @@ export function xiangqiPrompt(template: PromptTemplate, position: Position): Mes
   return [{ role: "user", content }];
 }
 
-/** Tokens of the template `pieces` and of answers: the names of all squares, and every piece on every square. */
+/** Tokens of the template `pieces` and of answers: the names of all squares, and every piece on every square that it can reach. */
 export function squareTokens(variant: Variant): string[] {
-  const names = Array.from({ length: variant.squares }, (_, square) => squareName(square, variant));
-  const letters = `${pieceLetters}${pieceLetters.toLowerCase()}`.replaceAll(" ", "").split("");
-  return [...names, ...letters.flatMap((letter) => names.map((name) => letter + name))];
+  const squares = Array.from({ length: variant.squares }, (_, square) => square);
+  const names = squares.map((square) => squareName(square, variant));
+  const pieces = ([RED, BLACK] as const).flatMap((side) =>
+    Array.from(pieceLetters, (_letter, kind) => pieceOf(kind, side)),
+  );
+  const placed = pieces.flatMap((piece) =>
+    squares
+      .filter((square) => canStand(piece, square, variant))
+      .map((square) => pieceLetter(piece) + names[square]!),
+  );
+  return [...names, ...placed];
 }

@@ -5,7 +5,7 @@
 
 import { DataError, shownJson } from "../../../core/errors.ts";
 import { BLACK, kindOf, pieceOf, Position, RED, sideOf } from "./position.ts";
-import { KIND, pieceLetters, type Side, type Variant, xiangqi } from "./variant.ts";
+import { canStand, KIND, pieceLetters, type Side, type Variant, xiangqi } from "./variant.ts";
 
 const sideNames = ["Red", "Black"] as const;
 const kindNames = [
@@ -143,9 +143,7 @@ export function positionFault(
       if (kind === KIND.general && own.length === 0) {
         return { expected: `a ${sideName(side)} general`, got: "none" };
       }
-      const stray = own.find(
-        (square) => variant.places[(kind * 2 + side) * variant.squares + square] === 0,
-      );
+      const stray = own.find((square) => !canStand(board[square]!, square, variant));
       if (stray === undefined) continue;
       const expected = `the ${sideName(side)} ${name} on a point that it can reach`;
       return { expected, got: `one on ${squareName(stray, variant)}` };

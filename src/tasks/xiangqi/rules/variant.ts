@@ -179,13 +179,13 @@ function makeVariant(shape: Shape): Variant {
       });
     }
   }
-  const canStand = (kind: number, side: Side, point: Point): boolean =>
+  const mayStand = (kind: number, side: Side, point: Point): boolean =>
     isOn(point) && places[(kind * 2 + side) * squares + squareOf(point)] === 1;
   /** Steps that stay on the points of either side (an elephant never leaves its half, a general never its palace). */
   const confined = (kind: number, from: Point, steps: readonly Point[]): Point[] =>
     steps.filter((to) =>
       ([RED, BLACK] as const).some(
-        (side) => canStand(kind, side, from) && canStand(kind, side, to),
+        (side) => mayStand(kind, side, from) && mayStand(kind, side, to),
       ),
     );
 
@@ -301,6 +301,10 @@ function makeVariant(shape: Shape): Variant {
     },
   };
 }
+
+/** Whether the piece can ever stand on the square. */
+export const canStand = (piece: number, square: number, { places, squares }: Variant): boolean =>
+  places[((piece & 7) * 2 + (piece >>> 3)) * squares + square] === 1;
 
 /** The game on 9 x 10 points. */
 export const xiangqi: Variant = makeVariant(shapes.xiangqi);
