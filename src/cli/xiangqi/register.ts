@@ -4,6 +4,7 @@ import type { Command } from "commander";
 import type { CommandContext } from "../command.ts";
 import { registerLabel } from "./label.ts";
 import { registerPerft } from "./perft.ts";
+import { registerPlay } from "./play.ts";
 
 export function registerXiangqi(program: Command, context: CommandContext): void {
   const group = program
@@ -11,4 +12,5 @@ export function registerXiangqi(program: Command, context: CommandContext): void
     .description("Chinese chess without a run: move counts, labels, play");
   registerPerft(group, context);
   registerLabel(group, context);
+  registerPlay(group, context);
 }
