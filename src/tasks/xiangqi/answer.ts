@@ -10,7 +10,7 @@ import { readSituation, type Situation3, type Situation5 } from "./situation.ts"
 export interface Answer {
   /** Exactly one think block, then exactly one answer block, and nothing else. */
   readonly isWellFormed: boolean;
-  /** What is thought; empty without a block. */
+  /** What is thought; empty without a closed block. */
   readonly thinking: string;
   /** The words behind `Move:`; null: there are none. */
   readonly moveText: string | null;
@@ -20,31 +20,48 @@ export interface Answer {
   readonly five: Situation5 | null;
 }
 
-const wellFormed = /^\s*<think>([\s\S]*?)<\/think>\s*<answer>([\s\S]*?)<\/answer>\s*$/;
+const wellFormed = /^\s*<think>[\s\S]*<\/think>\s*<answer>[\s\S]*<\/answer>\s*$/;
 const tags = /<\/?(?:think|answer)>/g;
 const coordinates = /[a-i]\d{1,2}-?[a-i]\d{1,2}/i;
 
-/** Text of the first answer block; an output without one is read as a whole, so that a bare `Move: h2e2` counts as a move. */
-function answerText(text: string): string {
-  const open = text.indexOf("<answer>");
-  if (open < 0) return text.replace(/<think>[\s\S]*?(?:<\/think>|$)/, "");
-  const inner = text.slice(open + "<answer>".length);
-  const close = inner.indexOf("</answer>");
-  return close < 0 ? inner : inner.slice(0, close);
+interface Block {
+  /** Up to the closing tag, or to the end. */
+  readonly inner: string;
+  readonly isClosed: boolean;
 }
+
+/** The first block of a name; null: nothing opens one. */
+function firstBlock(text: string, name: "think" | "answer"): Block | null {
+  const open = text.indexOf(`<${name}>`);
+  if (open < 0) return null;
+  const rest = text.slice(open + name.length + 2);
+  const close = rest.indexOf(`</${name}>`);
+  return close < 0
+    ? { inner: rest, isClosed: false }
+    : { inner: rest.slice(0, close), isClosed: true };
+}
+
+/** Text of the first answer block; an output without one is read as a whole, so that a bare `Move: h2e2` counts as a move. */
+const answerText = (text: string): string =>
+  firstBlock(text, "answer")?.inner ?? text.replace(/<think>[\s\S]*?(?:<\/think>|$)/, "");
+
+/** Exactly these four tags, in this order. They are counted first: with one of each, the pattern takes one pass of the text. */
+const isWellFormed = (text: string): boolean =>
+  text.match(tags)?.length === 4 && wellFormed.test(text);
 
 /** Reads an output. Missing parts are null. */
 export function readAnswer(text: string, variant: Variant): Answer {
-  const match = wellFormed.exec(text);
   const answer = answerText(text);
-  const moveLine = /Move:[ \t]*([^\n<]*)/i.exec(answer);
-  const situationLine = /Situation:[ \t]*([^\n<]*)/i.exec(answer);
+  const thought = firstBlock(text, "think");
+  // White space behind the colon may be a line break, as for the parser of the re-implementation.
+  const moveLine = /Move:\s*([^\n<]*)/i.exec(answer);
+  const situationLine = /Situation:\s*([^\n<]*)/i.exec(answer);
   const moveText = moveLine === null ? null : moveLine[1]!.trim();
   const found = moveText === null ? null : coordinates.exec(moveText);
   const { three, five } = readSituation(situationLine?.[1] ?? "");
   return {
-    isWellFormed: match !== null && text.match(tags)!.length === 4,
-    thinking: /<think>([\s\S]*?)<\/think>/.exec(text)?.[1]?.trim() ?? "",
+    isWellFormed: isWellFormed(text),
+    thinking: thought?.isClosed === true ? thought.inner.trim() : "",
     moveText,
     move: found === null ? null : parseCoordinates(found[0], variant),
     three,
