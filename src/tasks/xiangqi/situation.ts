@@ -39,7 +39,7 @@ export function turnSituation<Name extends Situation5 | Situation3>(situation: N
 /** What a text says of the situation; null where it says nothing. A class without slight or clear is null in `five`. */
 export function readSituation(text: string): { three: Situation3 | null; five: Situation5 | null } {
   const words = text.toLowerCase();
-  if (/balanced|equal|even\b/.test(words)) return { three: "Balanced", five: "Balanced" };
+  if (/balanced|equal/.test(words)) return { three: "Balanced", five: "Balanced" };
   const [isRed, isBlack] = [/\bred\b|_red/.test(words), /\bblack\b|_black/.test(words)];
   if (isRed === isBlack || !/adv|slight|clear/.test(words)) return { three: null, five: null };
   const side = isRed ? "Red" : "Black";
