@@ -56,9 +56,9 @@ function make(random: Random, config: XiangqiConfig): XiangqiItem {
   }
 }
 
-/** Whether prompts and answers see the board turned. */
-const isTurned = (position: Position, { view }: XiangqiConfig): boolean =>
-  view === "mover" && position.side !== RED;
+/** Whether prompts and answers see the board turned. A published conversation shows it as it is, whatever the view. */
+const isTurned = (item: XiangqiItem, position: Position, { view }: XiangqiConfig): boolean =>
+  view === "mover" && position.side !== RED && item.messages === undefined;
 
 /** The thinking of our own gold answers: what can be counted on the board. */
 function countedThinking(position: Position): string {
@@ -72,15 +72,16 @@ function gold(item: XiangqiItem, config: XiangqiConfig): string {
   if (item.response !== undefined) return item.response;
   const variant = variantOf(config);
   const position = positionOf(item, variant);
-  const turned = isTurned(position, config);
+  const turned = isTurned(item, position, config);
   const target = config.target === "best" ? (item.best ?? item.played) : (item.played ?? item.best);
   const first = target ?? formatCoordinates(position.legalMoves()[0]!, variant);
   const move = turned
     ? formatCoordinates(turnMove(parseCoordinates(first, variant)!, variant), variant)
     : first;
-  const { situation5, comment } = item;
-  if (situation5 === undefined) return writeAnswer({ move });
-  const situation = turned ? turnSituation(situation5) : situation5;
+  const { comment } = item;
+  const known = item.situation5 ?? item.situation3;
+  if (known === undefined) return writeAnswer({ move });
+  const situation = turned ? turnSituation(known) : known;
   return writeAnswer({ move, situation, thinking: comment ?? countedThinking(position) });
 }
 
@@ -120,20 +121,23 @@ function judgeMove(
   const { values, best } = item;
   if (values?.[name] !== undefined) {
     const loss = Math.max(...Object.values(values)) - values[name];
-    const isBest = name === best || (bestMargin > 0 && loss <= bestMargin);
-    return { isLegal: true, isGood: loss <= goodLoss, isBest, loss: Math.min(loss, LARGEST_LOSS) };
+    // Where nobody named the engine's move, it is one of the highest value.
+    const isNearBest = (best === undefined || bestMargin > 0) && loss <= bestMargin;
+    const isBest = name === best || isNearBest;
+    const isGood = isBest || loss <= goodLoss;
+    return { isLegal: true, isGood, isBest, loss: Math.min(loss, LARGEST_LOSS) };
   }
-  if (best === undefined) return { isLegal: true, isGood: null, isBest: null, loss: null };
-  const isBest = name === best;
-  const isGood = isBest || (name === item.played ? (item.isGood ?? null) : null);
-  return { isLegal: true, isGood, isBest, loss: isBest ? 0 : null };
+  const isBest = best === undefined ? null : name === best;
+  const isGood = isBest === true || (name === item.played ? (item.isGood ?? null) : null);
+  // No loss either, not even the 0 of the best move: a mean over best moves alone would always be 0.
+  return { isLegal: true, isGood, isBest, loss: null };
 }
 
 /** Judges a text that a model wrote; nothing in it can make this throw. */
 export function judge(item: XiangqiItem, text: string, config: XiangqiConfig): Judgement {
   const variant = variantOf(config);
   const position = positionOf(item, variant);
-  const turned = isTurned(position, config);
+  const turned = isTurned(item, position, config);
   const answer = readAnswer(text, variant);
   const move = moveOf(answer, position, turned);
   const { three, five } = answer;
@@ -202,12 +206,12 @@ export const xiangqiTask = defineTask<XiangqiItem, XiangqiConfig>({
     format: "1 when the output is one think block and one answer block, with a move in it",
     parsed: "1 when a move can be read",
     legal: "1 when the move is legal",
-    good: "1 when it loses at most 100 centipawns against the best one; abstains where the engine said nothing of it",
+    good: "1 when it loses at most goodLoss centipawns against the best one; abstains where the engine said nothing of it",
     best: "1 when it is the engine's move",
     analysis: "1 when the situation is right in three classes, whatever the move",
     situation3: "1 when the move is legal and the situation right in three classes",
     situation5: "the same in five classes",
-    centipawnLoss: `centipawns lost against the best move, at most ${LARGEST_LOSS}; abstains without a legal move`,
+    centipawnLoss: `centipawns lost against the best move, at most ${LARGEST_LOSS}; abstains without a legal move and where the value of every move is not known`,
     formattedLegal: "legal, and format holds",
     formattedGood: "good, and format holds",
     formattedBest: "best, and format holds",
