@@ -1,13 +1,15 @@
 // Rows of published and of our own files as items: one JSON object a position (`{"fen": …, "played": …, …}`), or a conversation with
 // the same fields beside it (`{"messages": […], "meta": {"fen": …}}`).
 //
-// Fields: docs of the xiangqi task. Values are centipawns for Red, `values` those of every legal move for the side to move.
+// Fields: docs of the xiangqi task. Values are centipawns for Red, `values` those of every legal move for the side to move. The
+// conversations that a re-implementation publishes (its build_xiangqi_sft_dataset.py) call three of them otherwise: `played_uci`,
+// `best_uci`, `is_good_move`.
 
 import { z } from "zod";
 import { DataError, shownJson } from "../../core/errors.ts";
 import type { Message } from "../../core/messages.ts";
 import { GOOD_LOSS, phaseOf, phases, type XiangqiItem } from "./item.ts";
-import { parseCoordinates } from "./notation/coordinates.ts";
+import { formatCoordinates, parseCoordinates } from "./notation/coordinates.ts";
 import { formatFen, parseFen } from "./rules/fen.ts";
 import { RED } from "./rules/position.ts";
 import type { Variant } from "./rules/variant.ts";
@@ -20,13 +22,16 @@ const rowSchema = z.object({
   phase: z.enum(phases).nullish(),
   winner: z.enum(["red", "black", "draw", "unknown"]).nullish(),
   played: z.string().nullish(),
+  played_uci: z.string().nullish(),
   best: z.string().nullish(),
+  best_uci: z.string().nullish(),
   value_red_cp: z.number().nullish(),
   value_red_after_played_cp: z.number().nullish(),
   value_red_after_best_cp: z.number().nullish(),
   situation_3: z.enum(situations3).nullish(),
   situation_5: z.enum(situations5).nullish(),
   is_good: z.boolean().nullish(),
+  is_good_move: z.boolean().nullish(),
   values: z.record(z.string(), z.number()).nullish(),
   comment: z.string().nullish(),
   source: z.string().nullish(),
@@ -54,7 +59,9 @@ function parsed<Value>(schema: z.ZodType<Value>, value: unknown, where: string):
   );
   throw new DataError({
     where: field === "" ? where : `${where}, field ${field}`,
-    expected: message.replace(/^Invalid (?:input|option): expected /, ""),
+    expected: message
+      .replace(/^(?:Invalid (?:input|option)|Too (?:small|big)): expected /, "")
+      .replace(/, received .*$/, ""),
     got: shownJson(got),
   });
 }
@@ -94,13 +101,27 @@ export function readRow(
   if (legal.size === 0) throw refuse("fen", "a position with a legal move", fields.fen);
   const legalName = (field: keyof Fields, text: string): string => {
     const move = parseCoordinates(text, variant);
-    if (move !== null && legal.has(move)) return text.toLowerCase().replace("-", "");
+    if (move !== null && legal.has(move)) return formatCoordinates(move, variant);
     throw refuse(field, "a legal move as h2e2", text);
   };
   const turn = position.side === RED ? "w" : "b";
   if ((fields.turn ?? turn) !== turn) throw refuse("turn", `${turn}, as in the FEN`, fields.turn);
+  /** A move under the first of these names that the row has. */
+  const moveUnder = (...names: readonly ("played" | "played_uci" | "best" | "best_uci")[]) => {
+    const field = names.find((name) => fields[name]);
+    return field && legalName(field, fields[field]!);
+  };
   const { situation_5: five, situation_3: three } = fields;
   if (five && three && coarse(five) !== three) throw refuse("situation_3", coarse(five), three);
+  const valueRed = fields.value_red_cp ?? undefined;
+  const fiveByValue = valueRed === undefined ? undefined : situationOf(valueRed);
+  const named = three ?? (five && coarse(five));
+  // Others may draw the line of balance elsewhere, but a value that favours the other side has the sign of the mover.
+  const isOpposed =
+    named && fiveByValue && [named, fiveByValue].every((name) => name !== "Balanced");
+  if (isOpposed && coarse(fiveByValue) !== named) {
+    throw refuse("value_red_cp", `a value for Red that goes with ${five ?? three}`, valueRed);
+  }
 
   const values =
     fields.values &&
@@ -111,8 +132,8 @@ export function readRow(
   if (values && count !== legal.size) {
     throw refuse("values", `a value of each of the ${legal.size} legal moves`, count);
   }
-  const valueRed = fields.value_red_cp ?? undefined;
-  const situation5 = five ?? (valueRed === undefined ? undefined : situationOf(valueRed));
+  const isFiveKnown = fiveByValue && (!three || coarse(fiveByValue) === three);
+  const situation5 = five ?? (isFiveKnown ? fiveByValue : undefined);
   const ply = fields.ply ?? (moveNumber - 1) * 2 + position.side;
   const conversation = row["messages"] == null ? {} : readMessages(row["messages"], where);
   return {
@@ -120,12 +141,12 @@ export function readRow(
     ply,
     phase: fields.phase ?? phaseOf(ply),
     winner: fields.winner ?? "unknown",
-    played: fields.played ? legalName("played", fields.played) : undefined,
-    best: fields.best ? legalName("best", fields.best) : undefined,
+    played: moveUnder("played", "played_uci"),
+    best: moveUnder("best", "best_uci"),
     valueRed,
     situation3: three ?? (situation5 && coarse(situation5)),
     situation5,
-    isGood: fields.is_good ?? undefined,
+    isGood: fields.is_good ?? fields.is_good_move ?? undefined,
     playedValueRed: fields.value_red_after_played_cp ?? undefined,
     values: values ?? undefined,
     comment: fields.comment ?? undefined,
