@@ -3,7 +3,7 @@
 import { z } from "zod";
 import { GOOD_LOSS } from "./item.ts";
 import { promptTemplates } from "./prompt.ts";
-import { variantNames } from "./rules/variant.ts";
+import { variantNames, variants } from "./rules/variant.ts";
 
 export const selfPlaySettings = z.object({
   minPieces: z.int().min(2).max(32).default(8).describe("fewest pieces of a random start"),
@@ -23,7 +23,7 @@ export const selfPlaySettings = z.object({
 });
 export type SelfPlaySettings = z.output<typeof selfPlaySettings>;
 
-export const xiangqiConfig = z.object({
+const settings = z.object({
   variant: z
     .enum(variantNames)
     .default("xiangqi")
@@ -63,5 +63,15 @@ export const xiangqiConfig = z.object({
     .default(3)
     .describe("made items: plies of our search behind their labels"),
   selfPlay: selfPlaySettings.prefault({}).describe("made items: the games they come from"),
+});
+
+export const xiangqiConfig = settings.check(({ value, issues }) => {
+  const { minPieces, maxPieces } = value.selfPlay;
+  // The settings' error adds what came.
+  const refuse = (name: string, message: string): void =>
+    void issues.push({ code: "custom", path: ["selfPlay", name], input: value, message });
+  const most = 2 * variants[value.variant].most.reduce((sum, count) => sum + count, 0);
+  if (maxPieces > most) refuse("maxPieces", `at most ${most}, the pieces of ${value.variant}`);
+  if (minPieces > maxPieces) refuse("minPieces", `at most maxPieces (${maxPieces})`);
 });
 export type XiangqiConfig = z.output<typeof xiangqiConfig>;

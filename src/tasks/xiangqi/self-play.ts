@@ -1,5 +1,6 @@
 // Games of our own search against itself, from random positions: where boards and moves come from without game records.
 
+import { ConfigError } from "../../core/errors.ts";
 import type { Random } from "../../core/random.ts";
 import type { SelfPlaySettings } from "./config.ts";
 import { Search } from "./engines/search.ts";
@@ -18,14 +19,18 @@ export interface SelfPlayedGame {
 }
 
 const PLACE_ATTEMPTS = 200;
+const POSITION_ATTEMPTS = 20_000;
 
-/** A random legal position: both generals, and other pieces on points that they can reach. Red or Black moves. */
+/**
+ * A random legal position: both generals, and other pieces on points that they can reach. Red or Black moves.
+ * @throws ConfigError where the settings leave none, or next to none.
+ */
 export function randomPosition(
   random: Random,
   variant: Variant,
   { minPieces, maxPieces, maxImbalance }: SelfPlaySettings,
 ): Position {
-  for (;;) {
+  for (let tries = 0; tries < POSITION_ATTEMPTS; tries++) {
     const count = minPieces + random.integer(maxPieces - minPieces + 1);
     const position = new Position(variant);
     const left = new Map<number, number>();
@@ -56,6 +61,12 @@ export function randomPosition(
     if (Math.abs(materialBalance(position)) > maxImbalance) continue;
     if (positionFault(position) === null && position.legalMoves().length > 0) return position;
   }
+  throw new ConfigError({
+    where: "selfPlay",
+    expected: `a legal position of ${minPieces} to ${maxPieces} pieces, uneven by at most ${maxImbalance} centipawns`,
+    got: `none in ${POSITION_ATTEMPTS} random ones`,
+    hint: "widen maxImbalance or the number of pieces",
+  });
 }
 
 /** Plays a game to its end: no legal move, no capture for 60 plies, the third time the same position, or too long. */
