@@ -5,8 +5,15 @@
 // and the test the value of every legal move, so that a reward costs a look into a table. A position is in one file only, as are
 // its mirror image and the same position with the colours exchanged.
 
-import { createWriteStream, existsSync, mkdirSync, renameSync } from "node:fs";
-import { once } from "node:events";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import type { Progress } from "../../core/progress.ts";
@@ -57,23 +64,30 @@ function folderOf(labels: LabelSettings, task: XiangqiConfig): string {
 /** One line at a time to a file that gets its name when it is whole. */
 class RowFile {
   readonly #path: string;
-  readonly #stream: ReturnType<typeof createWriteStream>;
+  readonly #partial: string;
+  readonly #file: number;
   rows = 0;
 
   constructor(path: string) {
     this.#path = path;
-    this.#stream = createWriteStream(`${path}.partial`);
+    // Two runs that begin together make the same files: neither may write into what the other one renames.
+    this.#partial = `${path}.${process.pid}.partial`;
+    this.#file = openSync(this.#partial, "w");
   }
 
-  async write(row: unknown): Promise<void> {
+  write(row: unknown): void {
     this.rows++;
-    if (!this.#stream.write(`${JSON.stringify(row)}\n`)) await once(this.#stream, "drain");
+    writeFileSync(this.#file, `${JSON.stringify(row)}\n`);
   }
 
-  async finish(): Promise<void> {
-    this.#stream.end();
-    await once(this.#stream, "close");
-    renameSync(`${this.#path}.partial`, this.#path);
+  finish(): void {
+    closeSync(this.#file);
+    renameSync(this.#partial, this.#path);
+  }
+
+  discard(): void {
+    closeSync(this.#file);
+    rmSync(this.#partial);
   }
 }
 
@@ -145,34 +159,40 @@ export async function ensureLabelFiles(
     if (!quotas.rl.isFull) return "rl";
     return quotas.annotated.isFull ? null : "annotated";
   };
-  let done = 0;
-  for (const item of selfPlayedItems(labels, task, search)) {
-    heed();
-    const isTest = splitOf(xiangqiTask, item) === "test";
-    const name = judgedFile(isTest ? "test" : "train");
-    let isTaken = false;
-    if (name !== null) {
-      const { position } = parseFen(item.fen, { variant });
-      const analysis = search.analyse(position, { depth: task.depth, lines: 128 });
-      const judged: XiangqiItem = { ...item, ...labelsOf(position, analysis, searchId) };
-      if (quotas[name].take(judged.situation5 === "Balanced")) {
-        const { values: _values, ...shown } = judged;
-        await out.get(name)!.write(writeRow(name === "annotated" ? shown : judged, variant));
+  let [done, seen] = [0, 0];
+  try {
+    for (const item of selfPlayedItems(labels, task, search)) {
+      heed();
+      const isTest = splitOf(xiangqiTask, item) === "test";
+      const name = judgedFile(isTest ? "test" : "train");
+      let isTaken = false;
+      if (name !== null) {
+        const { position } = parseFen(item.fen, { variant });
+        const analysis = search.analyse(position, { depth: task.depth, lines: 128 });
+        const judged: XiangqiItem = { ...item, ...labelsOf(position, analysis, searchId) };
+        if (quotas[name].take(judged.situation5 === "Balanced")) {
+          const { values: _values, ...shown } = judged;
+          out.get(name)!.write(writeRow(name === "annotated" ? shown : judged, variant));
+          isTaken = true;
+        }
+      }
+      const legal = out.get("legal")!;
+      if (!isTaken && !isTest && legal.rows < labels.legal) {
+        legal.write(writeRow(item, variant));
         isTaken = true;
       }
+      if (isTaken) done++;
+      if (++seen % 50 === 0) {
+        progress.advance(done, folder);
+        await new Promise(setImmediate); // Ctrl-C is heard, also while no position is of the kind that is wanted
+      }
+      if (done === total) break;
     }
-    const legal = out.get("legal")!;
-    if (!isTaken && !isTest && legal.rows < labels.legal) {
-      await legal.write(writeRow(item, variant));
-      isTaken = true;
-    }
-    if (isTaken && ++done % 50 === 0) {
-      progress.advance(done, folder);
-      await new Promise(setImmediate); // Ctrl-C is heard
-    }
-    if (done === total) break;
+  } catch (error) {
+    for (const file of out.values()) file.discard();
+    throw error;
   }
-  await Promise.all([...out.values()].map((file) => file.finish()));
+  for (const file of out.values()) file.finish();
   progress.end();
   return paths;
 }
