@@ -103,5 +103,6 @@ export {
   type SuppliedRewards,
 } from "./tasks/image-generation/index.ts";
 export { mazeTask } from "./tasks/maze/index.ts";
+export { xiangqiTask } from "./tasks/xiangqi/index.ts";
 export { configureRuntime } from "./tensor/index.ts";
 export { ChatTokenizer } from "./text/chat-tokenizer.ts";
