@@ -127,7 +127,8 @@ async function openTestRows<Item, Config>(
     example = await (await openItemRows(task, config, training, "train", "answer")).read(0);
   } catch (cause) {
     const expected = "training rows, in whose words the test rows are asked";
-    const hint = "with data.sft=null, data.sft2=null and data.grpo=null they are asked in those of the task";
+    const hint =
+      "with data.sft=null, data.sft2=null and data.grpo=null they are asked in those of the task";
     throw new DataError({ where: test, expected, got: (cause as Error).message, hint, cause });
   }
   return {
