@@ -160,6 +160,7 @@ async function label(
       return;
     }
     const cache = await openLabelCache(options.cache);
+    const known = cache.size;
     const engine = await openEngine(options, variant);
     const judge = cachedEngine(engine, cache);
     /** What the move of the game is worth: the position behind it, a ply less deep. */
@@ -190,12 +191,12 @@ async function label(
         progress.advance(index + 1, `${cache.hits} known before`);
       }
     } catch (error) {
-      const hint = `${cache.misses} new labels are kept in ${options.cache}; the same command goes on from there`;
+      const hint = `${cache.size - known} new labels are kept in ${options.cache}; the same command goes on from there`;
       context.stderr.write(`alidade: ${hint}\n`);
       throw error;
     } finally {
       progress.end();
-      [hits, misses] = [cache.hits, cache.misses];
+      [hits, misses] = [cache.hits, cache.size - known];
       await engine.close();
       await cache.close();
     }
