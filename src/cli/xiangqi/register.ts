@@ -2,6 +2,7 @@
 
 import type { Command } from "commander";
 import type { CommandContext } from "../command.ts";
+import { registerBoard } from "./board.ts";
 import { registerLabel } from "./label.ts";
 import { registerPerft } from "./perft.ts";
 import { registerPlay } from "./play.ts";
@@ -9,7 +10,8 @@ import { registerPlay } from "./play.ts";
 export function registerXiangqi(program: Command, context: CommandContext): void {
   const group = program
     .command("xiangqi")
-    .description("Chinese chess without a run: move counts, labels, play");
+    .description("Chinese chess without a run: boards, move counts, labels, play");
+  registerBoard(group, context);
   registerPerft(group, context);
   registerLabel(group, context);
   registerPlay(group, context);
