@@ -14,7 +14,7 @@ import { parseMove } from "./notation/parse-move.ts";
 import { squareTokens, xiangqiPrompt } from "./prompt.ts";
 import { formatFen, kindName } from "./rules/fen.ts";
 import { MOST_MOVES, type Move, moveFrom, type Position, RED, sideOf } from "./rules/position.ts";
-import type { Variant } from "./rules/variant.ts";
+import { minixiangqi, type Variant, xiangqi } from "./rules/variant.ts";
 import { readRow, rowFields, writeRow } from "./rows.ts";
 import { playGame, randomPosition } from "./self-play.ts";
 import { type Situation3, type Situation5, situations5, turnSituation } from "./situation.ts";
@@ -25,6 +25,10 @@ const LARGEST_LOSS = 1_000;
 /** Steps in which the thinking of our own answers names the material, in centipawns, and its largest value. */
 const MATERIAL_STEP = 100;
 const MATERIAL_LIMIT = 1_500;
+
+/** The board of an item, as its FEN shows it: what is asked without a config. */
+const boardOf = ({ fen }: XiangqiItem): Variant =>
+  fen.split("/").length === minixiangqi.ranks ? minixiangqi : xiangqi;
 
 const searches = new Map<Variant, Search>();
 function searchOf(variant: Variant): Search {
@@ -255,12 +259,8 @@ export const xiangqiTask = defineTask<XiangqiItem, XiangqiConfig>({
     read: (row, where, config) => readRow(row, where, variantOf(config)),
     write: (item, config) => writeRow(item, variantOf(config)),
   },
-  key: (item) => item.fen.split(" ").slice(0, 2).join(" "),
-  // Mirror images, and the same position with the colours exchanged, stay in one split.
-  splitKey: (item) => {
-    const variant = item.fen.split("/").length === 7 ? "minixiangqi" : "xiangqi";
-    return positionKey(positionOf(item, variantOf({ variant })));
-  },
+  // Mirror images, and the same position with the colours exchanged, are one problem.
+  key: (item) => positionKey(positionOf(item, boardOf(item))),
   levels: phases,
   level: (item) => item.phase,
   errorClass,
