@@ -199,7 +199,7 @@ function errorClass(
   const moves = new Int32Array(MOST_MOVES);
   const isGenerated = moves.subarray(0, position.generate(moves, 0)).includes(move);
   if (isGenerated) return "left the general in check";
-  return `wrong step of a ${kindName(piece)}`;
+  return `wrong step: ${kindName(piece)}`;
 }
 
 export const xiangqiTask = defineTask<XiangqiItem, XiangqiConfig>({
