@@ -4,7 +4,7 @@ import { type Command, Option } from "commander";
 import { now } from "../../run/run-directory.ts";
 import { formatCoordinates } from "../../tasks/xiangqi/notation/coordinates.ts";
 import { formatFen, parseFen } from "../../tasks/xiangqi/rules/fen.ts";
-import { perft, perftByMove } from "../../tasks/xiangqi/rules/perft.ts";
+import { perft, perftByMove, perftKinds } from "../../tasks/xiangqi/rules/perft.ts";
 import { variantNames, variants } from "../../tasks/xiangqi/rules/variant.ts";
 import {
   type CommandContext,
@@ -19,10 +19,14 @@ interface PerftOptions {
   readonly json?: boolean;
   readonly depth: number;
   readonly divide?: boolean;
+  readonly kinds?: boolean;
   readonly variant: keyof typeof variants;
 }
 
-function countLeaves(fen: string, { depth, divide, variant: name }: PerftOptions): CommandResult {
+function countLeaves(
+  fen: string,
+  { depth, divide, kinds, variant: name }: PerftOptions,
+): CommandResult {
   const variant = variants[name];
   const { position, moveNumber } = parseFen(fen === "start" ? variant.start : fen, { variant });
   const counts: { depth: number; leaves: number; timeMs: number }[] = [];
@@ -49,12 +53,20 @@ function countLeaves(fen: string, { depth, divide, variant: name }: PerftOptions
       formatTable(moves.map(({ move, leaves }) => [move, leaves.toLocaleString("en")])),
     );
   }
+  const byKind = kinds ? perftKinds(position, depth) : undefined;
+  if (byKind !== undefined) {
+    const { captures, checks, ended } = byKind;
+    const facts = { captures, checks, "ended a ply before": ended };
+    const shown = Object.entries(facts).map(([kind, value]) => [kind, value.toLocaleString("en")]);
+    lines.push("", formatTable(shown));
+  }
   return {
     json: {
       fen: formatFen(position, moveNumber),
       variant: name,
       counts: counts.map((one) => ({ ...one, leavesPerSecond: (1000 * one.leaves) / one.timeMs })),
       ...(moves && { moves }),
+      ...(byKind && { kinds: byKind }),
     },
     text: lines.join("\n"),
   };
@@ -69,6 +81,7 @@ export function registerPerft(group: Command, context: CommandContext): void {
   )
     .requiredOption("--depth <number>", "plies; every depth up to it is counted", wholeNumber(1))
     .option("--divide", "also the count behind every move")
+    .option("--kinds", "also captures, checks and ended games at the last depth")
     .addOption(new Option("--variant <name>", "board").choices(variantNames).default("xiangqi"))
     .action((fen: string, options: PerftOptions) =>
       printResult(context, options, countLeaves(fen, options)),

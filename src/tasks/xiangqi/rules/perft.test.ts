@@ -3,7 +3,7 @@
 
 import { describe, expect, it } from "vitest";
 import { parseFen } from "./fen.ts";
-import { perft, perftByMove } from "./perft.ts";
+import { perft, perftByMove, perftKinds } from "./perft.ts";
 import { kindOf, moveFrom } from "./position.ts";
 import { KIND, minixiangqi, xiangqi } from "./variant.ts";
 
@@ -42,6 +42,17 @@ describe("perft", () => {
     expect(
       [chariot, horse, elephant, advisor, general, cannon, soldier].map((k) => counts[k]),
     ).toEqual([4, 4, 4, 2, 1, 24, 5]);
+  });
+
+  // Rows 1, 2, 4 and 10 of the specification, counted by the same programs.
+  it.each([
+    [0, 3, { leaves: 79_666, checks: 384, captures: 3_159, ended: 0 }],
+    [0, 4, { leaves: 3_290_240, checks: 19_380, captures: 115_365, ended: 0 }],
+    [1, 4, { leaves: 1_339_047, checks: 21_299, captures: 31_409, ended: 23 }],
+    [3, 4, { leaves: 202_884, checks: 8_699, captures: 9_179, ended: 12 }],
+    [6, 4, { leaves: 649_866, checks: 39_719, captures: 57_076, ended: 65 }],
+  ])("tells captures, checks and ends apart: row %i to depth %i", (index, depth, kinds) => {
+    expect(perftKinds(parseFen(rows[index]![0]).position, depth)).toEqual(kinds);
   });
 
   it("sums up behind the moves, and leaves the position as it was", () => {

@@ -33,3 +33,35 @@ export function perftByMove(
     return { move, leaves };
   });
 }
+
+export interface LeafKinds {
+  leaves: number;
+  /** Leaves whose last move took a piece. */
+  captures: number;
+  /** Leaves whose side to move is in check. */
+  checks: number;
+  /** Positions a ply before the leaves in which no move is legal: the game has ended there. */
+  ended: number;
+}
+
+/** Leaves by kind. `depth` is at least 1. */
+export function perftKinds(position: Position, depth: number): LeafKinds {
+  const kinds: LeafKinds = { leaves: 0, captures: 0, checks: 0, ended: 0 };
+  const visit = (plies: number): void => {
+    const legal = position.legalMoves();
+    if (plies === 1 && legal.length === 0) kinds.ended++;
+    for (const move of legal) {
+      const isCapture = position.board[move >>> 7] !== 0;
+      position.make(move);
+      if (plies > 1) visit(plies - 1);
+      else {
+        kinds.leaves++;
+        kinds.captures += Number(isCapture);
+        kinds.checks += Number(position.isInCheck);
+      }
+      position.unmake();
+    }
+  };
+  visit(depth);
+  return kinds;
+}
