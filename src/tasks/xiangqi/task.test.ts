@@ -219,6 +219,7 @@ describe("judgement", () => {
     // A mate two plies later loses two centipawns.
     expect(scoreOf(item, answer("e0e1"))).toMatchObject({ good: 1, best: 0, centipawnLoss: 2 });
     expect(scoreOf(item, answer("e0e1"), configOf({ bestMargin: 2 }))["best"]).toBe(1);
+    expect(scoreOf(item, answer("e0e1"), configOf({ goodLoss: 2 }))["good"]).toBe(1);
     expect(scoreOf(item, answer("e0e1"), configOf({ goodLoss: 1 }))["good"]).toBe(0);
     // Right in three classes of situation, not in five, and beside an illegal move in neither.
     const slight = scoreOf(item, answer("b1b9", "Slight_Adv_Red"));
