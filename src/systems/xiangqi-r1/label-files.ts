@@ -16,6 +16,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
+import { ConfigError } from "../../core/errors.ts";
 import type { Progress } from "../../core/progress.ts";
 import { hashKey, randomStream } from "../../core/random.ts";
 import { splitOf } from "../../rollout/items.ts";
@@ -48,13 +49,16 @@ const files = ["legal", "annotated", "rl", "test"] as const;
 type FileName = (typeof files)[number];
 export type LabelPaths = Readonly<Record<FileName, string>>;
 
-/** Changes with whatever changes the rows. */
-const VERSION = 3;
+/** Changes with whatever changes the rows, but for the search, whose id is asked. */
+const VERSION = 4;
+
+/** Positions looked at for each one that is wanted, before the wish is given up. */
+const PATIENCE = 300;
 
 function folderOf(labels: LabelSettings, task: XiangqiConfig): string {
   const { folder, ...rest } = labels;
   const { variant, depth, selfPlay } = task;
-  const [a, b] = hashKey([JSON.stringify([VERSION, rest, variant, depth, selfPlay])]);
+  const [a, b] = hashKey([JSON.stringify([VERSION, searchId, rest, variant, depth, selfPlay])]);
   return join(
     folder,
     `${variant}-${a.toString(16).padStart(8, "0")}${b.toString(16).padStart(8, "0")}`,
@@ -187,6 +191,14 @@ export async function ensureLabelFiles(
         await new Promise(setImmediate); // Ctrl-C is heard, also while no position is of the kind that is wanted
       }
       if (done === total) break;
+      if (seen > PATIENCE * total) {
+        throw new ConfigError({
+          where: "labels",
+          expected: `${total} positions, ${balancedShare * 100} % of the judged ones balanced`,
+          got: `${done} among the first ${seen}`,
+          hint: "ask for fewer, or for another share",
+        });
+      }
     }
   } catch (error) {
     for (const file of out.values()) file.discard();

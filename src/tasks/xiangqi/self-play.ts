@@ -69,6 +69,9 @@ export function randomPosition(
   });
 }
 
+/** Plies without a capture after which a game is a draw. */
+const QUIET_LIMIT = 60;
+
 /** Plays a game to its end: no legal move, no capture for 60 plies, the third time the same position, or too long. */
 export function playGame(
   search: Search,
@@ -81,13 +84,14 @@ export function playGame(
   const moves: Move[] = [];
   const seen = new Map<string, number>();
   const finish = (winner: Winner): SelfPlayedGame => ({ start: formatFen(start), moves, winner });
-  while (moves.length < maxPlies && position.quietPlies < 60) {
-    const key = `${position.hashHigh} ${position.hashLow}`;
-    const times = (seen.get(key) ?? 0) + 1;
-    if (times === 3) break;
-    seen.set(key, times);
+  for (;;) {
     const legal = position.legalMoves();
     if (legal.length === 0) return finish(position.side === RED ? "black" : "red");
+    if (moves.length === maxPlies || position.quietPlies >= QUIET_LIMIT) return finish("draw");
+    const key = `${position.hashHigh} ${position.hashLow}`;
+    const times = (seen.get(key) ?? 0) + 1;
+    if (times === 3) return finish("draw");
+    seen.set(key, times);
     const isRandom = random.uniform() < randomShare;
     const drawn = random.pick(legal); // always drawn: the stream does not depend on the share
     const best = (): Move =>
@@ -96,5 +100,4 @@ export function playGame(
     moves.push(move);
     position.make(move);
   }
-  return finish("draw");
 }
