@@ -228,7 +228,7 @@ export class Dialogue {
     const { position, moves } = this.#game;
     const isWaiting = output.isTTY === true;
     if (isWaiting) output.write("…");
-    const [choice] = await player.choose([position], () => random(moves.length));
+    const [choice] = await player.choose([this.#game], () => random(moves.length));
     if (isWaiting) output.write("\r\u001B[2K");
     this.#tell(position, choice!);
     this.#game.answer(choice!);

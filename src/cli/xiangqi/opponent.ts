@@ -71,9 +71,9 @@ export const findTrainedModel: FindTrainedModel = (path) => {
 
 const enginePlayer = (engine: XiangqiEngine, depth: number): Player => ({
   name: `${engine.id}, depth ${depth}`,
-  choose: (positions) =>
+  choose: (turns) =>
     Promise.all(
-      positions.map(async (position) => {
+      turns.map(async ({ position }) => {
         const { lines } = await engine.analyse(formatFen(position), { depth });
         return { move: parseCoordinates(lines[0]!.move, engine.variant), attempts: [] };
       }),

@@ -87,8 +87,8 @@ class ScriptedModel {
       return {
         player: {
           name: "scripted model",
-          choose: async (positions, random) =>
-            positions.map((position, index) => {
+          choose: async (turns, random) =>
+            turns.map(({ position }, index) => {
               this.draws.push(random(index).uniform());
               return this.#choose(position);
             }),

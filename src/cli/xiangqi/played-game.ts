@@ -6,7 +6,12 @@ import { type PgnResult, resultTexts } from "../../tasks/xiangqi/files/pgn.ts";
 import { formatCoordinates } from "../../tasks/xiangqi/notation/coordinates.ts";
 import { formatMove, type Notation } from "../../tasks/xiangqi/notation/parse-move.ts";
 import { parseFen, sideName } from "../../tasks/xiangqi/rules/fen.ts";
-import { type EndReason, Game, type RepetitionRule } from "../../tasks/xiangqi/rules/game.ts";
+import {
+  type EndReason,
+  Game,
+  type RepetitionRule,
+  type GameEnd,
+} from "../../tasks/xiangqi/rules/game.ts";
 import { type Move, otherSide, type Position } from "../../tasks/xiangqi/rules/position.ts";
 import { RED, type Side, type Variant } from "../../tasks/xiangqi/rules/variant.ts";
 import { twoDigits } from "../output.ts";
@@ -46,6 +51,10 @@ export class PlayedGame {
 
   get position(): Position {
     return this.#game.position;
+  }
+
+  endAfter(move: Move): GameEnd | null {
+    return this.#game.endAfter(move);
   }
 
   get isPersonToMove(): boolean {

@@ -3,11 +3,12 @@ import { type Progress, silentProgress } from "../../core/progress.ts";
 import { randomStream } from "../../core/random.ts";
 import { selfPlaySettings } from "../../tasks/xiangqi/config.ts";
 import { Search } from "../../tasks/xiangqi/engines/search.ts";
-import { formatCoordinates } from "../../tasks/xiangqi/notation/coordinates.ts";
-import { formatFen, parseFen } from "../../tasks/xiangqi/rules/fen.ts";
+import { formatCoordinates, parseCoordinates } from "../../tasks/xiangqi/notation/coordinates.ts";
+import { formatFen } from "../../tasks/xiangqi/rules/fen.ts";
+import { Game } from "../../tasks/xiangqi/rules/game.ts";
 import { minixiangqi } from "../../tasks/xiangqi/rules/variant.ts";
 import { type MatchResult, type MatchSettings, playMatch } from "./games.ts";
-import { type Player, randomPlayer, searchPlayer } from "./player.ts";
+import { type Player, randomPlayer, searchedMove, searchPlayer } from "./player.ts";
 
 const settings: MatchSettings = {
   variant: minixiangqi,
@@ -32,10 +33,10 @@ function recorder(
   return {
     name: `recorded ${player.name}`,
     asked,
-    choose: async (positions, random) => {
-      const fens = positions.map((position) => formatFen(position));
+    choose: async (turns, random) => {
+      const fens = turns.map(({ position }) => formatFen(position));
       asked.push(fens);
-      const choices = await player.choose(positions, random);
+      const choices = await player.choose(turns, random);
       return choices.map((choice, index) =>
         answers(fens[index]!) ? choice : { ...choice, move: null },
       );
@@ -147,17 +148,32 @@ describe("playMatch", () => {
 
 describe("players", () => {
   it("the search plays its best move, chance what its own stream says", async () => {
-    const { position } = parseFen(minixiangqi.start, { variant: minixiangqi });
-    const positions = [position, position, position];
-    const drawn = await randomPlayer.choose(positions, (index) => randomStream("player", index));
-    const again = await randomPlayer.choose([position], () => randomStream("player", 1));
+    const game = new Game(undefined, {}, minixiangqi);
+    const { position } = game;
+    const turns = [game, game, game];
+    const drawn = await randomPlayer.choose(turns, (index) => randomStream("player", index));
+    const again = await randomPlayer.choose([game], () => randomStream("player", 1));
     expect(again[0]!.move).toBe(drawn[1]!.move);
     const best = new Search(minixiangqi).analyse(position, { depth: 2 }).lines[0]!.move;
-    const chosen = await searchPlayer(minixiangqi, 2).choose(positions, () => randomStream("none"));
+    const chosen = await searchPlayer(minixiangqi, 2).choose(turns, () => randomStream("none"));
     for (const { move } of chosen) expect(formatCoordinates(move!, minixiangqi)).toBe(best);
     for (const { move, attempts } of [...drawn, ...chosen]) {
       expect(position.isLegal(move!)).toBe(true);
       expect(attempts).toEqual([]);
     }
+  });
+
+  it("the search does not lose a won game by giving check for ever", async () => {
+    const game = new Game("3k5/9/4P4/9/9/9/9/9/R8/4K4 w");
+    const search = new Search();
+    const lines = search.analyse(game.position, { depth: 2, lines: 2 }).lines;
+    const best = parseCoordinates(lines[0]!.move)!;
+    const spoilt = {
+      position: game.position,
+      endAfter: (move: number) =>
+        move === best ? { winner: 1 as const, reason: "perpetual check" as const } : null,
+    };
+    expect(searchedMove(search, game, 2)).toBe(best);
+    expect(formatCoordinates(searchedMove(search, spoilt, 2))).not.toBe(lines[0]!.move);
   });
 });

@@ -76,10 +76,10 @@ export async function playMatch(
     ] as const) {
       const toMove = open.filter(({ game, side }) => (game.side === side) === isPlayer);
       if (toMove.length === 0) continue;
-      const positions = toMove.map(({ game }) => game.position);
+      const turns = toMove.map(({ game }) => game);
       const stream = (index: number): Random =>
         randomStream(seed, "match move", toMove[index]!.index, ply);
-      const choices = await mover.choose(positions, stream);
+      const choices = await mover.choose(turns, stream);
       toMove.forEach((board, index) => {
         const { move } = choices[index]!;
         if (move === null) forfeited.set(board, isPlayer ? "losses" : "wins");

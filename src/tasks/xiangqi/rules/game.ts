@@ -114,6 +114,14 @@ export class Game {
     this.#position.unmake();
   }
 
+  /** How the game would end with a legal move; null: it would go on. */
+  endAfter(move: Move): GameEnd | null {
+    this.play(move);
+    const end = this.end();
+    this.takeBack();
+    return end;
+  }
+
   /** How the game has ended; null: it goes on. */
   end(): GameEnd | null {
     const position = this.#position;
