@@ -2,6 +2,7 @@
 //
 // Paper: Xiangqi-R1, arXiv:2507.12215, sections 3.4 (rewards) and 4.2 (metrics), as a re-implementation quotes them.
 
+import { DataError } from "../../core/errors.ts";
 import type { Random } from "../../core/random.ts";
 import { defineTask, type Output, type Scores } from "../../core/task.ts";
 import { readAnswer, writeAnswer, type Answer } from "./answer.ts";
@@ -72,21 +73,35 @@ function countedThinking(position: Position): string {
   return `Material: ${shown}\nCheck: ${position.isInCheck ? "yes" : "no"}`;
 }
 
+/** The comment of a row, unless it names squares and sides that the model sees turned, or tags that would end the block. */
+function goldThinking({ comment }: XiangqiItem, position: Position, turned: boolean): string {
+  const isUsable = comment !== undefined && !turned && !/<\/?(?:think|answer)>/.test(comment);
+  return isUsable ? comment : countedThinking(position);
+}
+
 function gold(item: XiangqiItem, config: XiangqiConfig): string {
   if (item.response !== undefined) return item.response;
   const variant = variantOf(config);
   const position = positionOf(item, variant);
   const turned = isTurned(item, position, config);
   const target = config.target === "best" ? (item.best ?? item.played) : (item.played ?? item.best);
-  const first = target ?? formatCoordinates(position.legalMoves()[0]!, variant);
+  if (target === undefined) {
+    const where = `gold answer of ${item.fen}${item.source === undefined ? "" : ` (${item.source})`}`;
+    const hint = "a position alone can be asked, not imitated";
+    throw new DataError({
+      where,
+      expected: "a move that was played, or the best one",
+      got: "neither",
+      hint,
+    });
+  }
   const move = turned
-    ? formatCoordinates(turnMove(parseCoordinates(first, variant)!, variant), variant)
-    : first;
-  const { comment } = item;
+    ? formatCoordinates(turnMove(parseCoordinates(target, variant)!, variant), variant)
+    : target;
   const known = item.situation5 ?? item.situation3;
   if (known === undefined) return writeAnswer({ move });
   const situation = turned ? turnSituation(known) : known;
-  return writeAnswer({ move, situation, thinking: comment ?? countedThinking(position) });
+  return writeAnswer({ move, situation, thinking: goldThinking(item, position, turned) });
 }
 
 /** What an output says, and what is true of it; moves and classes on the board as it is, whatever the model saw. */
