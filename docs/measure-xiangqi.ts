@@ -18,7 +18,7 @@ const seeds = [1, 2, 3];
 const ablations: Readonly<Record<string, readonly string[]>> = {
   "as it is": [],
   "no stage 1": ["sft.steps=0", "sft2.steps=950"],
-  "no stage 2": ["sft2.steps=0"],
+  "no stage 2, no gate": ["sft2.steps=0", "reward.gate=false"], // with the gate every reward is 0
   "no reward for the situation": ["reward.analysis=0"],
   "no reward for good and best": ["reward.good=0", "reward.best=0"],
   "no gate": ["reward.gate=false"],
