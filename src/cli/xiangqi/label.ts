@@ -19,7 +19,7 @@ import { cachedEngine, openLabelCache } from "../../tasks/xiangqi/engines/label-
 import { searchEngine } from "../../tasks/xiangqi/engines/search.ts";
 import { readFenList } from "../../tasks/xiangqi/files/fen-list.ts";
 import { readPgn, type NumberedGame } from "../../tasks/xiangqi/files/pgn.ts";
-import { GOOD_LOSS, labelsOf, phaseOf, type XiangqiItem } from "../../tasks/xiangqi/item.ts";
+import { GOOD_LOSS, labelsOf, phaseOf, plyOf, type XiangqiItem } from "../../tasks/xiangqi/item.ts";
 import { formatCoordinates, parseCoordinates } from "../../tasks/xiangqi/notation/coordinates.ts";
 import { formatFen, parseFen } from "../../tasks/xiangqi/rules/fen.ts";
 import { BLACK, MOST_MOVES, RED } from "../../tasks/xiangqi/rules/position.ts";
@@ -44,11 +44,18 @@ interface LabelOptions {
   readonly variant: Variant["name"];
 }
 
+/** Faults told on standard error; a file of another kind has one a line. */
+const SHOWN_FAULTS = 20;
+/** Plies beyond which our own search takes minutes a position. */
+const DEEPEST_SEARCH = 8;
+
 /** What was read of the files: positions, and what was wrong with the rest. */
 interface Gathered {
   readonly items: readonly XiangqiItem[];
   readonly games: number;
   readonly faults: readonly string[];
+  /** Listed positions that were there before, mirrored or with the colours exchanged. */
+  readonly repeated: number;
 }
 
 /** The side that won: as the record says, or by a last position without a legal move. */
@@ -64,7 +71,7 @@ async function gather(files: readonly string[], variant: Variant): Promise<Gathe
   const items: XiangqiItem[] = [];
   const faults: string[] = [];
   const seen = new Set<string>();
-  let games = 0;
+  let [games, repeated] = [0, 0];
   for (const file of files) {
     const bytes = await readBytes(file);
     if (extname(file).toLowerCase() === ".pgn") {
@@ -73,21 +80,27 @@ async function gather(files: readonly string[], variant: Variant): Promise<Gathe
         const winner = winnerOf(game, variant);
         const { start, moves, comments, tags: headers, number } = game;
         const source = `${file}, game ${number}`;
-        items.push(
-          ...curatedItems({ start, moves, comments, headers, winner, source }, variant, seen),
-        );
+        const played = { start, moves, comments, headers, winner, source };
+        for (const item of curatedItems(played, variant, seen)) items.push(item);
       }
       games += read.games.length;
-      faults.push(...read.faults.map(({ message }) => message));
+      for (const { message } of read.faults) faults.push(message);
       continue;
     }
     const read = readFenList(bytes, { file, variant });
     for (const { fen, line, bestMoves, scoreCp } of read.positions) {
       const { position, moveNumber } = parseFen(fen, { variant });
       const key = positionKey(position);
-      if (seen.has(key) || position.legalMoves().length === 0) continue;
+      if (position.legalMoves().length === 0) {
+        faults.push(`${file}, line ${line}: expected a position with a legal move, got ${fen}`);
+        continue;
+      }
+      if (seen.has(key)) {
+        repeated++;
+        continue;
+      }
       seen.add(key);
-      const ply = 2 * (moveNumber - 1) + position.side;
+      const ply = plyOf(moveNumber, position.side);
       const best = bestMoves[0];
       items.push({
         fen,
@@ -99,9 +112,9 @@ async function gather(files: readonly string[], variant: Variant): Promise<Gathe
         ...(scoreCp !== null && { valueRed: position.side === RED ? scoreCp : -scoreCp }),
       });
     }
-    faults.push(...read.faults.map(({ message }) => message));
+    for (const { message } of read.faults) faults.push(message);
   }
-  return { items, games, faults };
+  return { items, games, faults, repeated };
 }
 
 async function readBytes(file: string): Promise<Uint8Array> {
@@ -148,8 +161,17 @@ async function label(
     throw refuse("--engine and --values", "--depth, how far to look ahead", "none");
   }
   const variant = variants[options.variant];
-  const { items, games, faults } = await gather(files, variant);
-  for (const fault of faults) context.stderr.write(`left out: ${fault}\n`);
+  if (options.engine === undefined && (options.option ?? []).length > 0) {
+    throw refuse("--option", "--engine, the program to set it in", "none");
+  }
+  if (options.engine === undefined && (depth ?? 0) > DEEPEST_SEARCH) {
+    throw refuse("--depth", `at most ${DEEPEST_SEARCH} with our own search`, String(depth));
+  }
+  const { items, games, faults, repeated } = await gather(files, variant);
+  for (const fault of faults.slice(0, SHOWN_FAULTS)) context.stderr.write(`left out: ${fault}\n`);
+  if (faults.length > SHOWN_FAULTS) {
+    context.stderr.write(`left out: ${faults.length - SHOWN_FAULTS} more; --json lists all\n`);
+  }
   if (items.length === 0) throw refuse(files.join(", "), "a position with a legal move", "none");
   const progress = new TerminalProgress(context.stderr, now);
   let [hits, misses] = [0, 0];
@@ -171,12 +193,15 @@ async function label(
       if (item.played === undefined) return {};
       const { position } = parseFen(item.fen, { variant });
       const sign = position.side === RED ? 1 : -1;
+      const best = root.lines[0]!;
+      // What a shallower search says of the best move must not make it a worse one.
+      if (item.played === best.move) return { isGood: true, playedValueRed: sign * best.value };
       position.make(parseCoordinates(item.played, variant)!);
       const limits = { depth: Math.max(1, depth - 1) };
       const behind = (await judge.analyse(formatFen(position), limits)).lines[0];
       // A mate behind the move is a ply further away from here; no move behind it is a mate by it.
       const value = behind === undefined ? MATE - 1 : -pliesLater(behind.value);
-      const isGood = root.lines[0]!.value - value <= GOOD_LOSS;
+      const isGood = best.value - value <= GOOD_LOSS;
       return { playedValueRed: sign * value, isGood };
     };
     progress.begin("labels", items.length);
@@ -206,10 +231,14 @@ async function label(
   const facts = [
     `${count} rows written to ${out}`,
     ...(games > 0 ? [`from ${games} games`] : []),
+    ...(repeated > 0 ? [`${repeated} repeated positions left out`] : []),
     ...(depth === undefined ? [] : [`${misses} new labels, ${hits} known before`]),
     ...(faults.length > 0 ? [`${faults.length} faults, named above`] : []),
   ];
-  return { json: { out, rows: count, games, faults, hits, misses }, text: facts.join("; ") };
+  return {
+    json: { out, rows: count, games, faults, repeated, hits, misses },
+    text: facts.join("; "),
+  };
 }
 
 export function registerLabel(group: Command, context: CommandContext): void {

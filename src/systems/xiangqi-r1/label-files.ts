@@ -52,8 +52,8 @@ export type LabelPaths = Readonly<Record<FileName, string>>;
 /** Changes with whatever changes the rows, but for the search, whose id is asked. */
 const VERSION = 4;
 
-/** Positions looked at for each one that is wanted, before the wish is given up. */
-const PATIENCE = 300;
+/** Games played, and positions seen, without one more that is wanted, before the wish is given up. */
+const PATIENCE = { games: 2_000, positions: 50_000 };
 
 function folderOf(labels: LabelSettings, task: XiangqiConfig): string {
   const { folder, ...rest } = labels;
@@ -95,12 +95,12 @@ class RowFile {
   }
 }
 
-/** Positions of self-played games without end; none twice. */
+/** Positions of self-played games without end; none twice. null: a game is over. */
 function* selfPlayedItems(
   labels: LabelSettings,
   task: XiangqiConfig,
   search: Search,
-): Generator<PlayedItem> {
+): Generator<PlayedItem | null> {
   const variant = variantOf(task);
   const seen = new Set<string>();
   for (let index = 0; ; index++) {
@@ -109,6 +109,7 @@ function* selfPlayedItems(
     const game = playGame(search, start, random, task.selfPlay);
     const source = `self-play at ${task.selfPlay.depths.join(" or ")} plies, game ${index}`;
     yield* curatedItems({ ...game, source }, variant, seen);
+    yield null;
   }
 }
 
@@ -163,10 +164,24 @@ export async function ensureLabelFiles(
     if (!quotas.rl.isFull) return "rl";
     return quotas.annotated.isFull ? null : "annotated";
   };
-  let [done, seen] = [0, 0];
+  let [done, games, positions] = [0, 0, 0];
   try {
     for (const item of selfPlayedItems(labels, task, search)) {
       heed();
+      if (games > PATIENCE.games || positions > PATIENCE.positions) {
+        throw new ConfigError({
+          where: "labels",
+          expected: `${total} positions, ${balancedShare * 100} % of the judged ones balanced`,
+          got: `${done}, and no other in ${games} more games`,
+          hint: "ask for fewer, or for another share",
+        });
+      }
+      if (item === null) {
+        games++;
+        progress.advance(done, folder);
+        await new Promise(setImmediate); // Ctrl-C is heard
+        continue;
+      }
       const isTest = splitOf(xiangqiTask, item) === "test";
       const name = judgedFile(isTest ? "test" : "train");
       let isTaken = false;
@@ -185,20 +200,10 @@ export async function ensureLabelFiles(
         legal.write(writeRow(item, variant));
         isTaken = true;
       }
-      if (isTaken) done++;
-      if (++seen % 50 === 0) {
-        progress.advance(done, folder);
-        await new Promise(setImmediate); // Ctrl-C is heard, also while no position is of the kind that is wanted
-      }
-      if (done === total) break;
-      if (seen > PATIENCE * total) {
-        throw new ConfigError({
-          where: "labels",
-          expected: `${total} positions, ${balancedShare * 100} % of the judged ones balanced`,
-          got: `${done} among the first ${seen}`,
-          hint: "ask for fewer, or for another share",
-        });
-      }
+      positions++;
+      if (!isTaken) continue;
+      [games, positions] = [0, 0];
+      if (++done === total) break;
     }
   } catch (error) {
     for (const file of out.values()) file.discard();

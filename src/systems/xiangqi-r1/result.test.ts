@@ -179,12 +179,12 @@ describe("xiangqiResult", () => {
     }
   });
 
-  it("leaves out of a metric the positions whose labels do not say, unless an answer passes", () => {
+  it("leaves out of a metric the positions whose labels do not tell of every move", () => {
     const best = { best: "h2e2" };
     const one = (...moves: string[]) =>
       resultOf([answered(best, ...moves.map((move) => text(move, "Balanced")))]);
     expect(one("b0c2").at1).toMatchObject({ good: null, best: { value: 0 }, class3: null });
-    expect(one("b0c2", "h2e2").atK).toMatchObject({ good: { value: 1 }, best: { value: 1 } });
+    expect(one("b0c2", "h2e2").atK).toMatchObject({ good: null, best: { value: 1 } });
     expect(one("b0c2", "h2h8").atK).toMatchObject({ good: null, best: { value: 0 } });
     // No loss is known either, not even that of the best move: a mean of these zeros would say nothing.
     expect(one("h2e2")).toMatchObject({

@@ -84,14 +84,22 @@ const passes: Readonly<Record<Metric, (item: XiangqiItem, answer: Judgement) => 
     situation5 === undefined ? null : isLegal && five === situation5,
 };
 
+/** Whether the labels can tell of every legal move, so that what is counted does not depend on what was answered. */
+const canTell: Readonly<Record<Metric, (item: XiangqiItem) => boolean>> = {
+  legal: () => true,
+  good: ({ values }) => values !== undefined,
+  best: ({ best, values }) => best !== undefined || values !== undefined,
+  class3: ({ situation3 }) => situation3 !== undefined,
+  class5: ({ situation5 }) => situation5 !== undefined,
+};
+
 function metricsAt(rows: readonly Judged[], k: number): Metrics {
   return Object.fromEntries(
     metrics.map((metric) => {
       const facts: boolean[] = [];
       for (const { item, judgements } of rows) {
-        const known = judgements.slice(0, k).map((one) => passes[metric](item, one));
-        const hasPassed = known.some((fact) => fact === true);
-        if (hasPassed || known.every((fact) => fact !== null)) facts.push(hasPassed);
+        if (!canTell[metric](item)) continue;
+        facts.push(judgements.slice(0, k).some((one) => passes[metric](item, one) === true));
       }
       return [metric, optionalShare(facts)];
     }),
@@ -220,9 +228,11 @@ export function xiangqiResult(
 
 const percent = (value: number): string => (100 * value).toFixed(1);
 
-function shown(name: string, one: Share | null): string {
+/** With its count where that is not the number of positions. */
+function shown(name: string, one: Share | null, positions: number): string {
   if (one === null) return `${name} unknown`;
-  return `${name} ${percent(one.value)} [${percent(one.ci95[0])}, ${percent(one.ci95[1])}]`;
+  const count = one.count === positions ? "" : ` (n ${one.count})`;
+  return `${name} ${percent(one.value)} [${percent(one.ci95[0])}, ${percent(one.ci95[1])}]${count}`;
 }
 
 /** Lines for people: the metrics of the paper at one answer and at k, and the floors below them. */
@@ -235,10 +245,10 @@ export function describeResult({ at1, atK, k, floors, positions }: XiangqiResult
     class5: "5-class",
   };
   const lines = [
-    `           ${metrics.map((metric) => shown(`${names[metric]}@1`, at1[metric])).join("  ")}  %, n ${positions}`,
+    `           ${metrics.map((metric) => shown(`${names[metric]}@1`, at1[metric], positions)).join("  ")}  %, n ${positions}`,
   ];
   if (k > 1) {
-    const values = metrics.map((metric) => shown(`${names[metric]}@${k}`, atK[metric]));
+    const values = metrics.map((metric) => shown(`${names[metric]}@${k}`, atK[metric], positions));
     lines.push(`           ${values.join("  ")}`);
   }
   const { alwaysBalanced3, randomLegal } = floors;

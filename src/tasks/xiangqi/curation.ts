@@ -3,7 +3,7 @@
 // Paper: Xiangqi-R1, arXiv:2507.12215: all moves of drawn games, and those of the side that won; the loser's are left out.
 
 import type { XiangqiItem } from "./item.ts";
-import { phaseOf } from "./item.ts";
+import { phaseOf, plyOf } from "./item.ts";
 import { formatCoordinates } from "./notation/coordinates.ts";
 import { formatFen, parseFen } from "./rules/fen.ts";
 import { type Move, RED } from "./rules/position.ts";
@@ -36,16 +36,17 @@ export function* curatedItems(
 ): Generator<PlayedItem> {
   const { start, moves, winner, source, headers, comments } = game;
   const { position, moveNumber } = parseFen(start, { variant });
-  const firstPly = position.side;
-  for (const [ply, move] of moves.entries()) {
+  const first = plyOf(moveNumber, position.side);
+  for (const [index, move] of moves.entries()) {
+    const ply = first + index;
     const side = position.side === RED ? "red" : "black";
     const isKept = winner === side || winner === "draw" || winner === "unknown";
     const key = isKept ? positionKey(position) : "";
     if (isKept && !seen.has(key)) {
       seen.add(key);
-      const comment = comments?.[ply + 1];
+      const comment = comments?.[index + 1];
       yield {
-        fen: formatFen(position, moveNumber + Math.floor((firstPly + ply) / 2)),
+        fen: formatFen(position, 1 + Math.floor(ply / 2)),
         ply,
         phase: phaseOf(ply),
         winner,

@@ -4,7 +4,7 @@ import type { Message } from "../../core/messages.ts";
 import type { Analysis } from "./engines/engine.ts";
 import { parseFen } from "./rules/fen.ts";
 import { type Position, RED } from "./rules/position.ts";
-import { variants, type Variant } from "./rules/variant.ts";
+import { type Side, variants, type Variant } from "./rules/variant.ts";
 import { situationOf, type Situation3, type Situation5 } from "./situation.ts";
 
 export type Phase = "opening" | "middlegame" | "endgame";
@@ -16,6 +16,9 @@ export const GOOD_LOSS = 100;
 /** Source: the published rows' rule: fewer than 20 plies, fewer than 60. */
 export const phaseOf = (ply: number): Phase =>
   ply < 20 ? "opening" : ply < 60 ? "middlegame" : "endgame";
+
+/** Plies before a position, by the number of the move it stands at. */
+export const plyOf = (moveNumber: number, side: Side): number => 2 * (moveNumber - 1) + side;
 
 export interface XiangqiItem {
   readonly fen: string;

@@ -8,7 +8,7 @@
 import { z } from "zod";
 import { DataError, shownJson } from "../../core/errors.ts";
 import type { Message } from "../../core/messages.ts";
-import { GOOD_LOSS, phaseOf, phases, type XiangqiItem } from "./item.ts";
+import { GOOD_LOSS, phaseOf, phases, plyOf, type XiangqiItem } from "./item.ts";
 import { formatCoordinates, parseCoordinates } from "./notation/coordinates.ts";
 import { formatFen, parseFen } from "./rules/fen.ts";
 import { RED } from "./rules/position.ts";
@@ -134,7 +134,7 @@ export function readRow(
   }
   const isFiveKnown = fiveByValue && (!three || coarse(fiveByValue) === three);
   const situation5 = five ?? (isFiveKnown ? fiveByValue : undefined);
-  const ply = fields.ply ?? (moveNumber - 1) * 2 + position.side;
+  const ply = fields.ply ?? plyOf(moveNumber, position.side);
   const conversation = row["messages"] == null ? {} : readMessages(row["messages"], where);
   return {
     fen: formatFen(position, moveNumber),

@@ -103,7 +103,8 @@ export function parseFen(fen: string, options: FenOptions = {}): FenPosition {
   const where = options.where ?? `FEN ${shownJson(fen)}`;
   const refuse = (expected: string, got: string): DataError =>
     new DataError({ where, expected, got });
-  const [placement = "", turn = "w", , , quiet = "0", number = "1"] = fen.trim().split(/\s+/);
+  const fields = fen.trim().split(/\s+/);
+  const [placement = "", turn = "w", empty = "-", other = "-", quiet = "0", number = "1"] = fields;
   const ranks = placement.split("/");
   if (ranks.length !== variant.ranks) {
     throw refuse(`${variant.ranks} ranks separated by /`, String(ranks.length));
@@ -116,6 +117,9 @@ export function parseFen(fen: string, options: FenOptions = {}): FenPosition {
     if (/^\d{1,6}$/.test(text) && value >= least) return value;
     throw refuse(`${name}, a whole number of at least ${least}`, shownJson(text));
   };
+  const stranger = [empty, other].find((text) => text !== "-");
+  if (stranger !== undefined) throw refuse("- in the third and fourth field", shownJson(stranger));
+  if (fields.length > 6) throw refuse("six fields", `a seventh, ${shownJson(fields[6])}`);
   const quietPlies = wholeNumber(quiet, "plies since the last capture", 0);
   position.setTurn(turn === "b" ? BLACK : RED, quietPlies);
   // Some programs begin to count moves at 0.
