@@ -3,8 +3,8 @@
 
 import { existsSync } from "node:fs";
 import { type Command, Option } from "commander";
-import { ConfigError } from "../core/errors.ts";
-import { randomStream } from "../core/random.ts";
+import { ConfigError, DataError } from "../core/errors.ts";
+import { type Random, randomStream } from "../core/random.ts";
 import { describeSettings, resolveSettings } from "../core/settings.ts";
 import type { Setting } from "../core/settings.ts";
 import { writeJsonLines } from "../data/write-json-lines.ts";
@@ -74,16 +74,32 @@ async function* numberedItems(
 
 const goldStream = (seed: number, index: number) => randomStream(seed, "data", index).fork("gold");
 
+/** The gold output; of a published row that does not say what is right, why there is none. */
+function goldOf(
+  task: AnyTask,
+  item: unknown,
+  config: unknown,
+  random: Random,
+): { readonly text: string } | { readonly text: null; readonly why: string } {
+  try {
+    return { text: task.gold(item, config, random) };
+  } catch (error) {
+    if (!(error instanceof DataError)) throw error;
+    return { text: null, why: error.message };
+  }
+}
+
 async function judgedItem(
   task: AnyTask,
   config: unknown,
   seed: number,
   { item, index, place }: Numbered,
 ) {
-  const gold = task.gold(item, config, goldStream(seed, index));
+  const gold = goldOf(task, item, config, goldStream(seed, index));
   const level = task.level?.(item, config) ?? null;
   const prompt = task.prompt(item, config);
-  const output = { text: gold, stopReason: "stop" as const };
+  if (gold.text === null) return { index, place, level, prompt, gold, scored: null, item };
+  const output = { text: gold.text, stopReason: "stop" as const };
   const [scored] = await scoreOutputs(task, config, [{ item, output }]);
   return { index, place, level, prompt, gold, scored: scored!, item };
 }
@@ -92,15 +108,14 @@ type JudgedItem = Awaited<ReturnType<typeof judgedItem>>;
 
 /** An item as `--json` prints it; a score that failed is not among the scores. */
 function itemJson({ index, place, level, prompt, gold, scored, item }: JudgedItem): object {
+  const common = { index, ...(place !== null && { place }), level, prompt };
+  if (scored === null) return { ...common, gold: null, item };
   const failures = Object.entries(scored.failures).map(
     ([name, { kind, error }]) => [name, { kind, message: error.message }] as const,
   );
   return {
-    index,
-    ...(place !== null && { place }),
-    level,
-    prompt,
-    gold,
+    ...common,
+    gold: gold.text,
     scores: scored.scores,
     ...(failures.length > 0 && { failures: Object.fromEntries(failures) }),
     item,
@@ -120,8 +135,8 @@ async function showData(
     [
       `${place ?? `${task.name} ${index + 1}`}${level === null ? "" : `, ${level}`}`,
       ...prompt.map(({ role, content }) => `  ${role}\n${indentText(content, "    ")}`),
-      `  gold output\n${indentText(gold, "    ")}`,
-      `  scores of the gold output\n    ${scoresText(scored)}`,
+      `  gold output\n${indentText(gold.text ?? `none: ${gold.why}`, "    ")}`,
+      ...(scored === null ? [] : [`  scores of the gold output\n    ${scoresText(scored)}`]),
     ].join("\n"),
   );
   return {

@@ -344,7 +344,7 @@ export async function trainRecipe<Item, TaskConfig, RewardConfig>(
       const points = (value: number): string =>
         `${value >= 0 ? "+" : ""}${(100 * value).toFixed(1)}`;
       progress.line(
-        `${of.toUpperCase()} gains ${points(mean)} points over ${over.startsWith("sft") ? "SFT" : "the start"}  95 % [${points(low)}, ${points(high)}]  n ${count}, same items`,
+        `${of.toUpperCase()} gains ${points(mean)} points over ${describeStage(over)}  95 % [${points(low)}, ${points(high)}]  n ${count}, same items`,
       );
     }
     return summary;
@@ -380,6 +380,11 @@ export async function openTrainedModel<Item, TaskConfig, RewardConfig>(
     engine,
     environment: { task, config: config.task, tokenizer, scoring: config.scoring },
   };
+}
+
+function describeStage(stage: StageName): string {
+  if (stage === "sft2") return "SFT 2";
+  return stage === "sft" ? "SFT" : "the start";
 }
 
 /** Evaluates a saved model on fresh held-out items. */

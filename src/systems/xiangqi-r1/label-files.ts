@@ -30,6 +30,10 @@ import { playGame, randomPosition } from "../../tasks/xiangqi/self-play.ts";
 import { xiangqiTask } from "../../tasks/xiangqi/task.ts";
 
 export const labelSettings = z.object({
+  make: z
+    .boolean()
+    .default(true)
+    .describe("make rows by self-play where `data` names no files; false: refuse the run"),
   folder: z.string().default("data/xiangqi").describe("where the files are kept"),
   seed: z.int().min(0).default(1).describe("of games and positions; not that of the run"),
   legal: z.int().min(1).default(60_000).describe("rows of stage 1: a position and the move played"),
@@ -56,7 +60,7 @@ const VERSION = 4;
 const PATIENCE = { games: 2_000, positions: 50_000 };
 
 function folderOf(labels: LabelSettings, task: XiangqiConfig): string {
-  const { folder, ...rest } = labels;
+  const { folder, make: _make, ...rest } = labels;
   const { variant, depth, selfPlay } = task;
   const [a, b] = hashKey([JSON.stringify([VERSION, searchId, rest, variant, depth, selfPlay])]);
   return join(

@@ -32,7 +32,6 @@ export interface AnsweredItem {
 
 export interface XiangqiResult {
   readonly model: string;
-  readonly timestamp: string;
   /** Who judged the positions, as their rows say. */
   readonly engine: string;
   readonly positions: number;
@@ -183,7 +182,6 @@ function randomFloor(
 /** @param answered At least one position, each with equally many answers. */
 export function xiangqiResult(
   model: string,
-  timestamp: string,
   answered: readonly AnsweredItem[],
   config: XiangqiConfig,
 ): XiangqiResult {
@@ -199,7 +197,6 @@ export function xiangqiResult(
   const known3 = rows.filter(({ item }) => item.situation3 !== undefined);
   return {
     model,
-    timestamp,
     engine: [...engines].sort().join("; "),
     positions: rows.length,
     k,

@@ -45,7 +45,7 @@ export const scales: Readonly<Record<string, Scale>> = {
   },
   small: {
     summary:
-      "the full board with 8 to 14 pieces, 1.2 M parameters; a quarter of an hour on two cores",
+      "the full board with 8 to 14 pieces, 0.9 M parameters; a quarter of an hour on two cores",
     settings: {
       task: { view: "mover", prompt: "pieces", depth: 3 },
       labels: { annotated: 20_000 },
@@ -83,6 +83,7 @@ export const scales: Readonly<Record<string, Scale>> = {
       // What is published of the training is the model, the three stages and their rewards. INFERRED, all of it: every number of
       // optimisation here; nothing of the sort was found in the paper or elsewhere.
       task: { view: "board", prompt: "board" },
+      labels: { make: false },
       model: { from: "Qwen2.5-7B-Instruct", contextLength: 2048 },
       sft: {
         steps: 39_000, // one epoch of 5 million pairs

@@ -1,7 +1,11 @@
 // Xiangqi-R1: a text model learns Chinese chess in three stages: legal moves, moves with a judgement, GRPO on verified rewards.
 
+import { resolve } from "node:path";
 import { z } from "zod";
+import { ConfigError, DataError } from "../../core/errors.ts";
 import type { Progress } from "../../core/progress.ts";
+import type { JudgedItems } from "../../evaluate/evaluate-task.ts";
+import { openItemRows } from "../../rollout/item-sources.ts";
 import { Interrupted } from "../../run/interrupted.ts";
 import type { XiangqiConfig } from "../../tasks/xiangqi/config.ts";
 import { variantOf, type XiangqiItem } from "../../tasks/xiangqi/item.ts";
@@ -20,30 +24,21 @@ import { type MatchResult, playMatch } from "./games.ts";
 import { ensureLabelFiles, labelSettings, type LabelSettings } from "./label-files.ts";
 import { modelPlayer, type Player, randomPlayer, searchPlayer } from "./player.ts";
 import { type RewardConfig, rewardSettings, rewardWeights } from "./rewards.ts";
-import { describeResult, xiangqiResult } from "./result.ts";
+import { type AnsweredItem, describeResult, xiangqiResult } from "./result.ts";
 import { scales } from "./scales.ts";
+
+const answersOf = ({ outputs }: JudgedItems<XiangqiItem>): AnsweredItem[] =>
+  outputs.map(({ item, output, others }) => ({ item, outputs: [output, ...others] }));
 
 const recipe: Recipe<XiangqiItem, XiangqiConfig, RewardConfig> = {
   task: xiangqiTask,
   reward: { settings: rewardSettings, weights: rewardWeights },
-  onEvaluation: (run, config, stage, step, { outputs }) => {
-    const answered = outputs.map(({ item, output, others }) => ({
-      item,
-      outputs: [output, ...others],
-    }));
+  onEvaluation: (run, config, stage, step, judged) => {
     const { system, scale } = run.record;
-    let told = "";
-    run.writeResult(`xiangqi-${stage}`, (timestamp) => {
-      const result = xiangqiResult(
-        `${system}-${scale}-${stage}-${step}`,
-        timestamp,
-        answered,
-        config,
-      );
-      told = describeResult(result);
-      return result;
-    });
-    return told;
+    const model = `${system}-${scale}-${stage}-${step}`;
+    const result = xiangqiResult(model, answersOf(judged), config);
+    run.writeResult(`xiangqi-${stage}`, (timestamp) => ({ timestamp, ...result }));
+    return describeResult(result);
   },
 };
 
@@ -75,6 +70,10 @@ const settings: z.ZodType<XiangqiR1Config> = recipeSettings(recipe).safeExtend({
     .describe("games against random moves and the search at one and two plies"),
 });
 
+/** The uses of `data` that name no file. */
+const unnamed = ({ data }: XiangqiR1Config): string[] =>
+  Object.entries(data).flatMap(([use, path]) => (path === null ? [use] : []));
+
 /** The config with the files of our own labels where the settings name none. `heed` throws when the work is to stop. */
 async function withLabels(
   config: XiangqiR1Config,
@@ -82,18 +81,47 @@ async function withLabels(
   heed: () => void = () => undefined,
 ): Promise<XiangqiR1Config> {
   const { data, labels, task } = config;
-  const { sft, sft2, grpo, test } = data;
-  if ([sft, sft2, grpo, test].every((path) => path !== null)) return config;
+  if (unnamed(config).length === 0) return config;
   const made = await ensureLabelFiles(labels, task, progress, heed);
   return {
     ...config,
     data: {
-      sft: sft ?? made.legal,
-      sft2: sft2 ?? made.annotated,
-      grpo: grpo ?? made.rl,
-      test: test ?? made.test,
+      sft: data.sft ?? made.legal,
+      sft2: data.sft2 ?? made.annotated,
+      grpo: data.grpo ?? made.rl,
+      test: data.test ?? made.test,
     },
   };
+}
+
+/** Throws where rewards would be asked of rows that cannot tell: without the value of every move, only illegal ones are known. */
+async function checkRewardRows({ data, task, reward }: XiangqiR1Config): Promise<void> {
+  if (data.grpo === null || (reward.good === 0 && reward.best === 0)) return;
+  const rows = await openItemRows(xiangqiTask, task, data.grpo, "train", "answer");
+  const { values } = await rows.read(0);
+  if (values !== undefined) return;
+  throw new DataError({
+    where: rows.place(0),
+    expected: "values, the value of every legal move, for the rewards good and best",
+    got: "none",
+    hint: "alidade xiangqi label --values; or reward.good=0 and reward.best=0",
+  });
+}
+
+async function prepare(given: XiangqiR1Config): Promise<XiangqiR1Config> {
+  const missing = unnamed(given);
+  if (!given.labels.make && missing.length > 0) {
+    throw new ConfigError({
+      where: `settings.data.${missing[0]!}`,
+      expected: "files of rows",
+      got: "none",
+      hint: "alidade xiangqi label makes them of game records; labels.make=true, of self-play",
+    });
+  }
+  const labels = { ...given.labels, folder: resolve(given.labels.folder) };
+  const config = { ...given, ...(await prepareRecipe(recipe, given)), labels };
+  await checkRewardRows(config);
+  return config;
 }
 
 /** Opens a trained model as a player; the caller disposes of its engine. */
@@ -156,8 +184,7 @@ export const xiangqiR1System: System<XiangqiR1Config> = {
     source: "Table 1, as a re-implementation quotes it",
   })),
   task: xiangqiTask,
-  prepare: (config) =>
-    prepareRecipe(recipe, config).then((prepared) => ({ ...config, ...prepared })),
+  prepare,
   scoring: ({ task, reward, scoring, grpo }) => ({
     task: xiangqiTask,
     taskConfig: task,
@@ -176,7 +203,9 @@ export const xiangqiR1System: System<XiangqiR1Config> = {
     const config = await withLabels(context.config, context.progress);
     const judged = await evaluateRecipe(recipe, { ...context, config });
     const { outcomes: _outcomes, ...evaluation } = judged.evaluation;
-    if (config.games.count === 0) return { ...evaluation };
-    return { ...evaluation, games: await playGames(config, context) };
+    const metrics = xiangqiResult(context.modelDirectory, answersOf(judged), config.task);
+    context.progress.line(describeResult(metrics));
+    const games = config.games.count === 0 ? {} : { games: await playGames(config, context) };
+    return { ...evaluation, metrics, ...games };
   },
 };
