@@ -5,7 +5,7 @@ import type { Analysis } from "./engines/engine.ts";
 import { parseFen } from "./rules/fen.ts";
 import { type Position, RED } from "./rules/position.ts";
 import { type Side, variants, type Variant } from "./rules/variant.ts";
-import { situationOf, type Situation3, type Situation5 } from "./situation.ts";
+import { coarse, situationOf, type Situation3, type Situation5 } from "./situation.ts";
 
 export type Phase = "opening" | "middlegame" | "endgame";
 export const phases: readonly Phase[] = ["opening", "middlegame", "endgame"];
@@ -68,10 +68,7 @@ export function labelsOf(
   const valueRed = position.side === RED ? best.value : -best.value;
   const situation5 = situationOf(valueRed);
   const values = Object.fromEntries(lines.map(({ move, value }) => [move, value]));
-  const situation3 =
-    situation5 === "Balanced"
-      ? situation5
-      : (`Advantage_${valueRed > 0 ? "Red" : "Black"}` as const);
+  const situation3 = coarse(situation5);
   return {
     best: best.move,
     valueRed,

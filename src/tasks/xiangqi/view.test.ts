@@ -6,14 +6,7 @@ import { formatFen, parseFen } from "./rules/fen.ts";
 import { type Position, RED } from "./rules/position.ts";
 import { minixiangqi, xiangqi } from "./rules/variant.ts";
 import { randomPosition } from "./self-play.ts";
-import {
-  mirrorPosition,
-  moverView,
-  plainFen,
-  positionKey,
-  turnMove,
-  turnPosition,
-} from "./view.ts";
+import { mirrorPosition, moverView, positionKey, turnMove, turnPosition } from "./view.ts";
 
 const bounds = { minPieces: 4, maxPieces: 20, maxImbalance: 2_000 };
 const positions = fc
@@ -120,10 +113,4 @@ describe("positionKey", () => {
     expect(keyOf(`${fen} - - 30 20`)).toBe(keyOf(fen));
     expect(keyOf(xiangqi.start.replace("w", "b"))).toBe(keyOf(xiangqi.start));
   });
-});
-
-it("plainFen leaves out counters", () => {
-  expect(plainFen(parseFen("4k4/9/9/9/9/9/9/9/4A4/3RK4 b - - 17 40").position)).toBe(
-    "4k4/9/9/9/9/9/9/9/4A4/3RK4 b",
-  );
 });

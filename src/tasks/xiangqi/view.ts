@@ -1,6 +1,6 @@
 // The same position seen otherwise: from the other end of the board, or in a mirror. Neither changes what is legal or good.
 
-import { formatFen, formatPlacement } from "./rules/fen.ts";
+import { formatPlacement } from "./rules/fen.ts";
 import { type Move, moveFrom, moveOf, moveTo, otherSide, Position, RED } from "./rules/position.ts";
 import type { Variant } from "./rules/variant.ts";
 
@@ -46,7 +46,3 @@ export function positionKey(position: Position): string {
   const [a, b] = [formatPlacement(seen), formatPlacement(mirrorPosition(seen))];
   return a < b ? a : b;
 }
-
-/** The FEN without counters: two positions with one are the same for every engine. */
-export const plainFen = (position: Position): string =>
-  formatFen(position).split(" ").slice(0, 2).join(" ");
