@@ -79,7 +79,8 @@ function cells(results: readonly (XiangqiResult | null)[]): string[] {
 
 function describeFloors({ floors, positions, engine, at1 }: XiangqiResult): string {
   const { alwaysBalanced3, randomLegal } = floors;
-  const half = at1.legal === null ? 0 : (at1.legal.ci95[1] - at1.legal.ci95[0]) / 2;
+  const widths = Object.values(at1).map((one) => (one === null ? 0 : one.ci95[1] - one.ci95[0]));
+  const half = Math.max(...widths) / 2;
   return [
     `n = ${positions} positions, seeds ${seeds.join(", ")} of the training; mean (each seed); 95 % intervals of one seed are ±${percent(half)} points or less.`,
     `Labels: ${engine}. Floors: always "Balanced" 3-class ${percent(alwaysBalanced3!.value)}; random legal moves good ${percent(randomLegal!.good)}, best ${percent(randomLegal!.best)}.`,
