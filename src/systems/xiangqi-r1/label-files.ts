@@ -54,7 +54,7 @@ type FileName = (typeof files)[number];
 export type LabelPaths = Readonly<Record<FileName, string>>;
 
 /** Changes with whatever changes the rows, but for the search, whose id is asked. */
-const VERSION = 4;
+const VERSION = 5;
 
 /** Games played, and positions seen, without one more that is wanted, before the wish is given up. */
 const PATIENCE = { games: 2_000, positions: 50_000 };
