@@ -289,7 +289,7 @@ describe("scale paper", () => {
       config: Record<string, object>;
     };
     const data = realpathSync(at("data"));
-    expect(recorded["data"]).toEqual({ sft: data, grpo: data, test: data });
+    expect(recorded["data"]).toEqual({ sft: data, sft2: null, grpo: data, test: data });
     expect(recorded["model"]).toMatchObject({ from: realpathSync(at("base")) });
   });
 
