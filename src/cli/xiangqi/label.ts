@@ -11,7 +11,7 @@ import { curatedItems } from "../../tasks/xiangqi/curation.ts";
 import {
   type Analysis,
   MATE,
-  pliesLater,
+  valueBefore,
   type XiangqiEngine,
 } from "../../tasks/xiangqi/engines/engine.ts";
 import { openExternalEngine } from "../../tasks/xiangqi/engines/external-engine.ts";
@@ -200,7 +200,7 @@ async function label(
       const limits = { depth: Math.max(1, depth - 1) };
       const behind = (await judge.analyse(formatFen(position), limits)).lines[0];
       // A mate behind the move is a ply further away from here; no move behind it is a mate by it.
-      const value = behind === undefined ? MATE - 1 : -pliesLater(behind.value);
+      const value = behind === undefined ? MATE - 1 : valueBefore(behind.value);
       const isGood = best.value - value <= GOOD_LOSS;
       return { playedValueRed: sign * value, isGood };
     };

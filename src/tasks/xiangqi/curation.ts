@@ -10,7 +10,7 @@ import { type Move, RED } from "./rules/position.ts";
 import type { Variant } from "./rules/variant.ts";
 import { positionKey } from "./view.ts";
 
-export interface PlayedGame {
+export interface RecordedGame {
   /** FEN of the first position. */
   readonly start: string;
   readonly moves: readonly Move[];
@@ -30,7 +30,7 @@ export type PlayedItem = XiangqiItem & { readonly played: string };
  * position comes twice, mirrored or with the colours exchanged.
  */
 export function* curatedItems(
-  game: PlayedGame,
+  game: RecordedGame,
   variant: Variant,
   seen: Set<string>,
 ): Generator<PlayedItem> {

@@ -1,4 +1,4 @@
-export { curatedItems, type PlayedGame, type PlayedItem } from "./curation.ts";
+export { curatedItems, type RecordedGame, type PlayedItem } from "./curation.ts";
 export { diagramPng } from "./diagram-png.ts";
 export { diagramSvg } from "./diagram-svg.ts";
 export { diagramText } from "./diagram-text.ts";

@@ -33,9 +33,10 @@ export const MATE = 10_000;
 /** Values beyond this are mates. */
 export const MATE_BOUND = 9_000;
 
-/** A value as it is seen a ply before: a mate is one ply further away. */
-export function pliesLater(value: number): number {
-  return Math.abs(value) > MATE_BOUND ? value - Math.sign(value) : value;
+/** A value as the other side has it one ply earlier, which is one ply further from a mate. */
+export function valueBefore(value: number): number {
+  if (Math.abs(value) <= MATE_BOUND) return 0 - value;
+  return value > 0 ? 1 - value : -1 - value;
 }
 
 export interface XiangqiEngine {

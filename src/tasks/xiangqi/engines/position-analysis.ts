@@ -7,7 +7,7 @@
 import { formatCoordinates, type FirstRank, parseCoordinates } from "../notation/coordinates.ts";
 import { formatFen } from "../rules/fen.ts";
 import type { Move, Position } from "../rules/position.ts";
-import { type Analysis, type EngineLine, MATE } from "./engine.ts";
+import { type Analysis, type EngineLine, MATE, valueBefore } from "./engine.ts";
 import {
   type EngineSession,
   isStopped,
@@ -15,7 +15,7 @@ import {
   type SearchResult,
   type StoppedSearch,
 } from "./engine-session.ts";
-import { type SearchLine, valueBefore } from "./search-report.ts";
+import type { SearchLine } from "./search-report.ts";
 
 export interface PositionAnalysis {
   readonly session: EngineSession;

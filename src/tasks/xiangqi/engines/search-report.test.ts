@@ -1,13 +1,12 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { EngineError } from "../../../core/errors.ts";
-import { MATE, MATE_BOUND } from "./engine.ts";
+import { MATE, MATE_BOUND, valueBefore } from "./engine.ts";
 import {
   parseBestMove,
   parseInfo,
   type SearchLine,
   SearchReport,
-  valueBefore,
   valueOfMate,
 } from "./search-report.ts";
 import { ucci } from "./ucci.ts";

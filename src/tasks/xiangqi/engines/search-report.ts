@@ -45,12 +45,6 @@ function valueOfPoints(points: number, centipawnsPerPoint: number, pointsOfMate:
   return Math.sign(points) * mateValue(Math.max(0, MATE - Math.abs(points)));
 }
 
-/** A value as the other side has it one ply earlier, which is one ply further from a mate. */
-export function valueBefore(value: number): number {
-  if (Math.abs(value) <= MATE_BOUND) return 0 - value;
-  return value > 0 ? 1 - value : -1 - value;
-}
-
 const wordsOf = (line: string): string[] => line.split(/\s+/).filter((word) => word !== "");
 
 /**

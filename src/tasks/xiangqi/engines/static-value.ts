@@ -4,7 +4,7 @@
 // assume; Xiangqi-R1 itself labels with Pikafish.
 
 import { kindOf, type Position } from "../rules/position.ts";
-import { END, KIND, type Side, type Variant } from "../rules/variant.ts";
+import { END, hasCrossed, KIND, type Side, type Variant } from "../rules/variant.ts";
 
 /** Centipawns by kind. */
 export const kindValues = [0, 0, 200, 200, 400, 900, 450, 100] as const;
@@ -16,7 +16,7 @@ const MOBILITY_HORSE = 12;
 /** Value of a piece of Red on a point, seen from Red's side: file distance from the middle, rank from Red's end. */
 function placeValue(kind: number, aside: number, rank: number, variant: Variant): number {
   const top = variant.ranks - 1;
-  const river = variant.name === "xiangqi" ? 5 : 0;
+  const river = variant.riverRank;
   switch (kind) {
     case KIND.general:
       return rank === 0 ? 10 - 3 * aside : -15 * rank;
@@ -103,10 +103,8 @@ export function materialBalance(position: Position): number {
   board.forEach((piece, square) => {
     if (piece === 0) return;
     const side = (piece >>> 3) as Side;
-    const rank = Math.floor(square / variant.files);
-    const seen = side === 0 ? rank : variant.ranks - 1 - rank;
-    const hasCrossed = kindOf(piece) === KIND.soldier && (variant.name !== "xiangqi" || seen >= 5);
-    const value = kindValues[kindOf(piece)]! + (hasCrossed ? ACROSS : 0);
+    const isAcross = kindOf(piece) === KIND.soldier && hasCrossed(square, side, variant);
+    const value = kindValues[kindOf(piece)]! + (isAcross ? ACROSS : 0);
     total += side === 0 ? value : -value;
   });
   return total;

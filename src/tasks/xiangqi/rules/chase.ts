@@ -3,8 +3,16 @@
 // Two readings. `league`: the UCCI engine league's rule text and reference code. `axf`: the rules of the Asian Xiangqi Federation as
 // engines play them.
 
-import { moveFrom, moveOf, moveTo, MOST_MOVES, type Move, type Position } from "./position.ts";
-import { KIND, type Side } from "./variant.ts";
+import {
+  moveFrom,
+  moveOf,
+  moveTo,
+  MOST_MOVES,
+  type Move,
+  otherSide,
+  type Position,
+} from "./position.ts";
+import { hasCrossed, KIND, type Side } from "./variant.ts";
 
 export type ChaseRule = "league" | "axf";
 
@@ -35,12 +43,6 @@ function capturesOf(position: Position, side: Side): Set<Move> {
   const end = position.generate(moves, 0, true);
   position.setTurn(turn, position.quietPlies);
   return new Set(moves.subarray(0, end));
-}
-
-function hasCrossed({ board, variant }: Position, square: number): boolean {
-  const rank = Math.floor(square / variant.files);
-  const half = variant.ranks / 2;
-  return board[square]! >>> 3 === 0 ? rank >= half : rank < half;
 }
 
 /** Whether the piece could be taken back after `capture`; with `heedsPins` only by a legal move. */
@@ -91,7 +93,7 @@ export function chasedBy(position: Position, move: Move, rule: ChaseRule): numbe
     const origin = attacker === to ? from : attacker;
     const isOld = before.has(moveOf(origin, victim));
     if (isOld || victims.has(victim)) continue;
-    if (prey === soldier && !hasCrossed(position, victim)) continue;
+    if (prey === soldier && !hasCrossed(victim, otherSide(side), position.variant)) continue;
     const chases =
       rule === "league"
         ? attacker === to && isLeagueChase(position, capture, kind, prey)

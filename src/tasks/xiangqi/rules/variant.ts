@@ -54,6 +54,8 @@ export interface Variant {
   readonly files: number;
   readonly ranks: number;
   readonly squares: number;
+  /** Ranks from Red's side up to the river; 0: there is none, and soldiers step sideways from the start. */
+  readonly riverRank: number;
   readonly start: string;
   /** Most pieces of a kind that a side can have, by kind. */
   readonly most: readonly number[];
@@ -253,12 +255,10 @@ function makeVariant(shape: Shape): Variant {
   }
   for (const side of [RED, BLACK] as const) {
     const forward = side === RED ? 1 : -1;
-    const hasCrossed = (square: number): boolean => {
-      const rank = pointOf(square)[1];
-      return (side === RED ? rank : ranks - 1 - rank) >= riverRank;
-    };
+    const crossed = (square: number): boolean =>
+      hasCrossed(square, side, { files, ranks, riverRank });
     const stepsOf = (square: number): number[] => {
-      const sideways = hasCrossed(square)
+      const sideways = crossed(square)
         ? ([
             [1, 0],
             [-1, 0],
@@ -282,6 +282,7 @@ function makeVariant(shape: Shape): Variant {
     files,
     ranks,
     squares,
+    riverRank,
     start: shape.start,
     most: shape.most,
     places,
@@ -300,6 +301,16 @@ function makeVariant(shape: Shape): Variant {
       nearLine,
     },
   };
+}
+
+/** Whether a square lies beyond the river for a side; where there is none, every square does. */
+export function hasCrossed(
+  square: number,
+  side: Side,
+  { files, ranks, riverRank }: Pick<Variant, "files" | "ranks" | "riverRank">,
+): boolean {
+  const rank = Math.floor(square / files);
+  return (side === RED ? rank : ranks - 1 - rank) >= riverRank;
 }
 
 /** Whether the piece can ever stand on the square. */
