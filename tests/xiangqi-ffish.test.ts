@@ -6,8 +6,10 @@ import { selfPlaySettings } from "../src/tasks/xiangqi/config.ts";
 import { formatCoordinates } from "../src/tasks/xiangqi/notation/coordinates.ts";
 import { formatFairyWxf } from "../src/tasks/xiangqi/notation/wxf.ts";
 import { formatFen } from "../src/tasks/xiangqi/rules/fen.ts";
+import { chasedBy } from "../src/tasks/xiangqi/rules/chase.ts";
 import { Game } from "../src/tasks/xiangqi/rules/game.ts";
-import { type Variant, variants } from "../src/tasks/xiangqi/rules/variant.ts";
+import { type Move, moveFrom, moveOf, moveTo } from "../src/tasks/xiangqi/rules/position.ts";
+import { type Variant, variants, xiangqi } from "../src/tasks/xiangqi/rules/variant.ts";
 import { randomPosition } from "../src/tasks/xiangqi/self-play.ts";
 import { loadFfish } from "./ffish.ts";
 
@@ -53,6 +55,65 @@ async function compareGame(
     board.delete();
   }
 }
+
+/** Mostly the move of four plies ago, so that positions come again; before that, checks and chases rather than others. */
+function repeatingMove(random: Random, game: Game): Move {
+  const legal = game.legalMoves();
+  const { moves, position } = game;
+  const drawn = random.pick(legal);
+  const before = moves.at(-4);
+  if (before !== undefined) {
+    return random.uniform() < 0.97 && legal.includes(before) ? before : drawn;
+  }
+  const own = moves.at(-2);
+  if (own !== undefined) {
+    const back = moveOf(moveTo(own), moveFrom(own));
+    return legal.includes(back) ? back : drawn;
+  }
+  const threats = legal.filter((move) => {
+    if (position.board[moveTo(move)] !== 0) return false;
+    if (chasedBy(position, move, "axf").length > 0) return true;
+    position.make(move);
+    const isCheck = position.isInCheck;
+    position.unmake();
+    return isCheck;
+  });
+  return threats.length > 0 && random.uniform() < 0.8 ? random.pick(threats) : drawn;
+}
+
+describe("games that repeat themselves", () => {
+  it("end as Fairy-Stockfish's but for a few chases", { timeout: 300_000 }, async () => {
+    const ffish = await loadFfish();
+    const tally = { games: 0, repeated: 0, blamed: 0 };
+    const others: string[] = [];
+    for (let index = 0; index < 1_000; index++) {
+      const random = randomStream("repeating", index);
+      const start = formatFen(randomPosition(random, xiangqi, { ...few, maxPieces: 14 }));
+      const game = new Game(start, rules);
+      const board = new ffish.Board("xiangqi", start);
+      while (game.end() === null && game.moves.length < 60) {
+        if (board.result(true) !== "*") break;
+        const move = repeatingMove(random, game);
+        board.push(formatCoordinates(move, xiangqi, 1));
+        game.play(move);
+      }
+      const reason = game.end()?.reason ?? "unfinished";
+      tally.games++;
+      tally.repeated += Number(reason === "repetition" || reason.startsWith("perpetual"));
+      tally.blamed += Number(reason.startsWith("perpetual"));
+      if (resultOf(game) !== board.result(true)) others.push(reason);
+      board.delete();
+    }
+    // Of each side's chases one sees what the other does not: it counts a chariot that retreats along its line.
+    expect({ ...tally, differ: others.length }).toEqual({
+      games: 1_000,
+      repeated: 801,
+      blamed: 40,
+      differ: 2,
+    });
+    expect(others.filter((reason) => !/repetition|chase/.test(reason))).toEqual([]);
+  });
+});
 
 describe("2,000 random games are Fairy-Stockfish's at every ply", () => {
   it.each([
